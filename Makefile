@@ -1,0 +1,34 @@
+# make quickstart   install, then the whole pipeline on the embedded encoder (CPU, offline)
+# make test         install, then every test
+# make lint         ruff and pyright
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install quickstart test fast lint clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: install
+	$(BIN)/adaptxfer quickstart
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+fast: install
+	$(BIN)/python -m pytest -n 2 -m "not e2e"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,29 @@
+"""Lightweight cross-lingual transfer with adapters, LoRA and full fine-tuning.
+
+Importing this package loads neither torch nor transformers; the public functions do when they are called::
+
+    import adaptxfer as ax
+
+    bundle = ax.train_intermediate("hellaswag", model="mini", data_dir="data")
+    result = ax.transfer(to="xcopa", bundles=[bundle], how="stack", model="mini", data_dir="data")
+    print(result.to_markdown())
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+_PUBLIC = ("train_intermediate", "transfer", "evaluate", "load_task", "list_tasks", "load_bundle", "AdaptxferError")
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        from adaptxfer import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'adaptxfer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
