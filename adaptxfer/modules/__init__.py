@@ -1,0 +1,1 @@
+"""Modules on a frozen encoder: methods, compositions, heads, and bundles that keep them together."""

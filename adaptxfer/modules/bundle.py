@@ -1,0 +1,183 @@
+"""A bundle: encoder reference, composition and heads, saved and loaded as one thing.
+
+bundle.json          what it is, with a hash of every other file
+module/              native layout of `adapters`, `peft` or `transformers`; one folder per module in a composition
+head.safetensors     the head, if the task has one
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptxfer.encoder import BaseModel
+from adaptxfer.errors import data_error
+from adaptxfer.files import check_name, file_hash, read_json, write_json
+from adaptxfer.modules.composition import METHODS, Leaf, Tree, from_json, fusions, leaves, to_json
+
+if TYPE_CHECKING:
+    from adaptxfer.encoder import Encoder
+    from adaptxfer.modules.heads import HeadSpec
+    from adaptxfer.modules.method import Method
+    from adaptxfer.modules.model import AdaptedModel
+
+FILE = "bundle.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Where a bundle lies and what it is; loads no weights by itself."""
+
+    folder: Path
+    base: BaseModel
+    method: str
+    tree: Tree
+    task: str
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def module_folder(self, name: str) -> Path:
+        """The native folder of one module."""
+        return self.folder / "module" if isinstance(self.tree, Leaf) else self.folder / "module" / name
+
+    def single(self) -> str:
+        """The name of the only module, for use as an intermediate.
+
+        Raises:
+            AdaptxferError: if the bundle is a composition of several.
+        """
+        if isinstance(self.tree, Leaf):
+            return self.tree.name
+        raise data_error(
+            f"{self.folder.name} is a composition of {len(leaves(self.tree))} modules and cannot be an intermediate.",
+            "Give bundles of train-intermediate, or of transfer with --how none, continue or merge.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``bundle.json``."""
+        return {
+            "schema": SCHEMA,
+            "task": self.task,
+            "base_model": self.base.to_dict(),
+            "method": self.method,
+            "composition": to_json(self.tree),
+            "options": dict(self.options),
+            "heads": {task: spec.to_dict() for task, spec in self.heads.items()},
+            "files": dict(self.files),
+        }
+
+
+def save_bundle(model: AdaptedModel, bundle: Bundle) -> Bundle:
+    """Write all parts below ``bundle.folder``; ``bundle.json`` comes last and makes it readable."""
+    from adaptxfer.modules.weights import save_tensors
+
+    folder, method = bundle.folder, model.method
+    (folder / FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / "module", ignore_errors=True)
+    for name in leaves(bundle.tree):
+        bundle.module_folder(name).mkdir(parents=True, exist_ok=True)
+        method.save(name, bundle.module_folder(name))
+    for fused in fusions(bundle.tree):
+        method.save_fusion(fused, folder / "module" / "fusion")
+    if model.heads:
+        save_tensors(folder / "head.safetensors", model.heads.state_dict())
+    parts = [*sorted((folder / "module").rglob("*")), folder / "head.safetensors"]
+    hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in parts if path.is_file()}
+    saved = replace(bundle, files=hashes)
+    write_json(folder / FILE, saved.to_dict())
+    return saved
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify ``bundle.json`` and the hashes of all parts.
+
+    Raises:
+        AdaptxferError: if there is no bundle, it is damaged, or a part is missing, changed or outside the folder.
+    """
+    from adaptxfer.modules.heads import HeadSpec
+
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise data_error(f"{folder} holds no bundle ({FILE} is missing).", "Give the folder of a finished run.")
+    found = read_json(path, "bundle")
+    try:
+        if found["schema"] != SCHEMA:
+            raise data_error(f"{path} has schema {found['schema']}, expected {SCHEMA}.", "Update adaptxfer.")
+        if found["method"] not in METHODS:
+            raise data_error(f"{path} names the unknown method {found['method']!r}.")
+        heads = {check_name(task, "task"): HeadSpec.from_dict(spec) for task, spec in found["heads"].items()}
+        bundle = Bundle(
+            Path(folder),
+            BaseModel(**found["base_model"]),
+            found["method"],
+            from_json(found["composition"]),
+            str(found["task"]),
+            heads,
+            dict(found["options"]),
+            dict(found["files"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise data_error(f"{path} is not a complete bundle ({type(error).__name__}: {error}).") from error
+    _verify(bundle)
+    return bundle
+
+
+def _verify(bundle: Bundle) -> None:
+    root = bundle.folder.resolve()
+    for name, digest in bundle.files.items():
+        part = bundle.folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or not part.resolve().is_relative_to(root):
+            raise data_error(f"{bundle.folder.name} names a file outside its folder: {name!r}.")
+        if part.is_symlink() or not part.is_file():
+            raise data_error(f"{bundle.folder.name} lacks its file {name}.", "Train or pull it again.")
+        if file_hash(part) != digest:
+            raise data_error(f"{bundle.folder.name}: {name} is not the file that was saved.", "Train or pull it again.")
+
+
+def check_base(bundle: Bundle, base: BaseModel) -> None:
+    """Refuse a bundle that was trained on another base model, even one of the same width.
+
+    Raises:
+        AdaptxferError: naming both models.
+    """
+    if bundle.base.fingerprint != base.fingerprint:
+        raise data_error(
+            f"{bundle.folder.name} was trained on {bundle.base.id} ({bundle.base.fingerprint[:8]}), "
+            f"not on {base.id} ({base.fingerprint[:8]}).",
+            f"Use --model {bundle.base.id}.",
+        )
+
+
+def attach(bundle: Bundle, method: Method) -> None:
+    """Attach all modules and fusions of a bundle under their own names."""
+    for name in leaves(bundle.tree):
+        method.load(name, bundle.module_folder(name))
+    for fused in fusions(bundle.tree):
+        method.load_fusion(fused, bundle.folder / "module" / "fusion")
+
+
+def load_bundle(bundle: Bundle, encoder: Encoder) -> AdaptedModel:
+    """The whole network of a bundle, ready to predict.
+
+    Raises:
+        AdaptxferError: if the base model is another one or a weight is missing or does not fit.
+    """
+    from adaptxfer.modules.heads import build_head
+    from adaptxfer.modules.model import AdaptedModel, make_method
+    from adaptxfer.modules.weights import load_into
+
+    check_base(bundle, encoder.base)
+    method = make_method(bundle.method, encoder.network)
+    attach(bundle, method)
+    method.activate(bundle.tree)
+    heads = {task: build_head(spec, 0, task) for task, spec in bundle.heads.items()}
+    model = AdaptedModel(method, heads)
+    if heads:
+        load_into(model.heads.state_dict(), bundle.folder / "head.safetensors")
+    model.set_trainable([])
+    return model.eval()

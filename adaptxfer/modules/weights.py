@@ -1,0 +1,70 @@
+"""Strict reading and writing of weight files: exactly the tensors that are expected, finite, and never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptxfer.errors import data_error
+from adaptxfer.files import atomic_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(plain, temporary, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        AdaptxferError: if it is missing, a link, or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if path.is_symlink() or not path.is_file():
+        raise data_error(f"Weight file {path} is missing.", "Only safetensors files are read, never pickle.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise data_error(f"Weight file {path} is damaged: {error}.", "Fetch or train it again.") from error
+
+
+def load_into(parameters: Mapping[str, Tensor], path: Path) -> None:
+    """Copy the tensors of a file into parameters of the same names.
+
+    Raises:
+        AdaptxferError: if a name is missing or unexpected, or a shape, a dtype or a value does not fit.
+    """
+    copy_into(parameters, read_tensors(path), str(path))
+
+
+def copy_into(parameters: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+    """Copy ``found`` into ``parameters`` if they fit exactly (see `load_into`)."""
+    import torch
+
+    if missing := sorted(set(parameters) - set(found)):
+        raise data_error(f"{where} lacks {len(missing)} of {len(parameters)} weights, e.g. {missing[0]}.")
+    if extra := sorted(set(found) - set(parameters)):
+        raise data_error(f"{where} holds {len(extra)} weights that have no place here, e.g. {extra[0]}.")
+    for name, parameter in parameters.items():
+        value = found[name]
+        if value.shape != parameter.shape:
+            expected, got = list(parameter.shape), list(value.shape)
+            raise data_error(f"{where}: {name} should have the shape {expected}, found {got}.")
+        if value.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise data_error(f"{where}: {name} is of type {value.dtype}, expected a float of 16 or 32 bits.")
+        if not bool(torch.isfinite(value).all()):
+            raise data_error(f"{where}: {name} holds NaN or infinite values.", "This module is broken; train it again.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(found[name])
