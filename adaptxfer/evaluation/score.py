@@ -1,0 +1,44 @@
+"""From the records of one language to the task's metrics. Records are what ``predictions/<language>.jsonl`` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adaptxfer.metrics.registry import find_metric
+from adaptxfer.tasks.spec import TaskSpec
+
+Record = dict[str, Any]
+
+
+def main_metric(spec: TaskSpec) -> str:
+    """The key under which the one number to compare stands in the scores of a language."""
+    entry = find_metric(spec.metric.main)
+    return entry.main[0] if len(entry.main) == 1 else entry.name
+
+
+def score_records(spec: TaskSpec, language: str, records: Sequence[Record]) -> dict[str, Any]:
+    """All scores of one language in points, ``n``, and the main number under `main_metric`."""
+    entry = find_metric(spec.metric.main)
+    if entry.name == "retrieval_accuracy":  # the vectors are gone by now; the records hold who was found
+        return _retrieval_scores(records)
+    scores = entry.score(**_inputs(spec, language, records, entry.inputs))
+    return {**scores, "n": int(scores["n"]), main_metric(spec): entry.main_score(scores)}
+
+
+def _inputs(spec: TaskSpec, language: str, records: Sequence[Record], wanted: Sequence[str]) -> Mapping[str, Any]:
+    known = {
+        "gold": lambda: [record["gold"] for record in records],
+        "predicted": lambda: [record["predicted"] for record in records],
+        "predictions": lambda: {record["id"]: record["predicted"] for record in records},
+        "references": lambda: {record["id"]: record["gold"] for record in records},
+        "null_scores": lambda: {record["id"]: record["null_difference"] for record in records},
+        "language": lambda: language.split("-")[0],
+        "positive": lambda: spec.labels[-1],
+    }
+    return {name: known[name]() for name in wanted}
+
+
+def _retrieval_scores(records: Sequence[Record]) -> dict[str, Any]:
+    forth, back = (100 * sum(r[key] for r in records) / len(records) for key in ("correct", "correct_reverse"))
+    return {"accuracy": forth, "accuracy_reverse": back, "accuracy_mean": (forth + back) / 2, "n": len(records)}

@@ -1,0 +1,147 @@
+"""Checkpoints from which a run continues bit for bit: weights, optimiser, random states, best so far. No pickle.
+
+checkpoint/
+  step-00000120/   weights, optimiser and random states as safetensors; state.json with their hashes, written last
+  best-00000100.safetensors
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptxfer.errors import AdaptxferError
+from adaptxfer.files import file_hash, read_json, write_error, write_json
+from adaptxfer.modules.weights import load_into, read_tensors, save_tensors
+
+KEEP = 2
+"""Checkpoints kept, so that a damaged newest one has a predecessor."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0  # optimiser steps done
+    seconds: float = 0.0
+    tokens: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The checkpoint folder of one run.
+
+    Args:
+        folder: where to keep them.
+        parameters: weights that train, by name; read on saving, written on loading.
+        optimiser: the AdamW over these weights.
+    """
+
+    def __init__(self, folder: Path, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer) -> None:
+        self.folder, self.parameters, self.optimiser = folder, parameters, optimiser
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint, then delete all but the last ``KEEP`` and what they do not refer to."""
+        final = self.folder / f"step-{progress.step:08d}"
+        partial = self.folder / f".{final.name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        parts = {"weights": self.parameters, "optimiser": self._moments(), "random": _random_states()}
+        for name, tensors in parts.items():
+            save_tensors(partial / f"{name}.safetensors", tensors)
+        hashes = {name: file_hash(partial / f"{name}.safetensors") for name in parts}
+        write_json(partial / "state.json", {"progress": asdict(progress), "files": hashes})
+        try:
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+        except OSError as error:
+            raise write_error(final, error) from error
+        self._prune(progress)
+
+    def save_best(self, progress: Progress) -> None:
+        """Keep the present weights as the best so far."""
+        save_tensors(self._best_path(progress.step), self.parameters)
+
+    def load_best(self, progress: Progress) -> None:
+        """Put the best weights back."""
+        if progress.best_step is not None:
+            load_into(self.parameters, self._best_path(progress.best_step))
+
+    def load_latest(self) -> tuple[Progress | None, list[str]]:
+        """Continue from the newest checkpoint that is whole.
+
+        Returns:
+            Where the run stands (None: from the start), and a sentence for every checkpoint that was damaged.
+        """
+        damaged = []
+        for path in sorted(self.folder.glob("step-*"), reverse=True):
+            try:
+                return self._load(path), damaged
+            except (AdaptxferError, KeyError, TypeError, ValueError) as error:
+                damaged.append(f"Checkpoint {path.name} is damaged ({error}); using the one before it.")
+        return None, damaged
+
+    def _load(self, path: Path) -> Progress:
+        state = read_json(path / "state.json", "checkpoint")
+        progress = Progress(**state["progress"])
+        for name, digest in state["files"].items():
+            if file_hash(path / f"{name}.safetensors") != digest:
+                raise ValueError(f"{name} does not have its hash")
+        if progress.best_step is not None:
+            read_tensors(self._best_path(progress.best_step))
+        load_into(self.parameters, path / "weights.safetensors")
+        self._set_moments(read_tensors(path / "optimiser.safetensors"))
+        _set_random_states(read_tensors(path / "random.safetensors"))
+        return progress
+
+    def _best_path(self, step: int) -> Path:
+        return self.folder / f"best-{step:08d}.safetensors"
+
+    def _moments(self) -> dict[str, Tensor]:
+        found = {}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                found[f"{name}|{key}"] = value
+        return found
+
+    def _set_moments(self, found: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            state = {
+                key: found[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}|{key}" in found
+            }
+            if state:
+                self.optimiser.state[parameter] = {
+                    key: value if key == "step" and value.device == parameter.device else value.to(parameter.device)
+                    for key, value in state.items()
+                }
+
+    def _prune(self, progress: Progress) -> None:
+        paths = sorted(self.folder.glob("step-*"))
+        for path in paths[:-KEEP]:
+            shutil.rmtree(path, ignore_errors=True)
+        kept = {progress.best_step}
+        for path in paths[-KEEP:]:
+            kept.add(read_json(path / "state.json")["progress"]["best_step"])
+        for path in self.folder.glob("best-*.safetensors"):
+            if int(path.stem.split("-")[1]) not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and len(states) > 1:
+        torch.cuda.set_rng_state_all([states[f"cuda{index}"] for index in range(len(states) - 1)])

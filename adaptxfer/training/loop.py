@@ -1,0 +1,234 @@
+"""The training loop: batches in, gradients, one optimiser step, dev scores, checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
+from adaptxfer.files import derived_seed
+from adaptxfer.modules.model import AdaptedModel
+from adaptxfer.training.checkpoint import Checkpoints, Progress
+from adaptxfer.training.optimiser import make_optimiser, rate
+from adaptxfer.training.options import TrainingOptions
+from adaptxfer.training.steps import Steps
+from adaptxfer.training.watch import Watch, chance_error
+
+Score = Callable[[AdaptedModel], float]
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run knows about itself."""
+
+    steps: int
+    best_step: int | None
+    best_score: float | None
+    seconds: float
+    tokens: int
+    evaluations: list[dict[str, Any]]
+
+
+class Interrupted(AdaptxferError):
+    """Ctrl-C or a termination signal, after the checkpoint was saved."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"Interrupted after step {step}; the checkpoint is saved.", "The same command continues.", INTERRUPTED
+        )
+
+    def __reduce__(self):
+        return AdaptxferError, (self.message, self.hint, self.code)
+
+
+def train(
+    model: AdaptedModel,
+    trained: Mapping[str, nn.Parameter],
+    steps: Steps,
+    options: TrainingOptions,
+    folder: Path,
+    score: Score,
+    report: Report = lambda event: None,
+    chance_score: float | None = None,
+) -> TrainingResult:
+    """Train the weights ``trained`` of ``model`` and leave the best of them in place.
+
+    Args:
+        model: encoder, modules and heads; must already be on its way through the right composition.
+        trained: the weights that train, as `AdaptedModel.set_trainable` returns them.
+        steps: what every optimiser step sees.
+        options: the numbers.
+        folder: where checkpoints live; training continues from the newest whole one.
+        score: the dev score of the model as it stands, higher is better.
+        report: takes events (``step``, ``evaluation``, ``note``) as they happen.
+        chance_score: the dev score of guessing, where known.
+
+    Raises:
+        AdaptxferError: if training diverges or stays at chance (code 3), or is interrupted (code 130).
+    """
+    torch.manual_seed(derived_seed(options.seed, "training"))
+    run = _Run(model, trained, steps, options, folder, report)
+    watch = Watch(_chance_loss(model, steps), len(steps), options.warmup)
+    due = evaluation_steps(len(steps), options.evaluations)
+    with _graceful() as stop:
+        while run.progress.step < len(steps):
+            watch.add(run.progress.step, run.step())
+            done = run.progress.step
+            if done in due:
+                value = run.evaluate(score)
+                if watch.at_chance(done - 1, value, chance_score):
+                    _chance(options, done - 1, report)
+            if done in due or stop.is_set():
+                run.checkpoints.save(run.progress)
+            if stop.is_set() and done < len(steps):
+                raise Interrupted(done)
+    return run.finish()
+
+
+def evaluation_steps(total: int, times: int) -> set[int]:
+    """After which steps the dev set is scored: evenly spread, the last step always among them."""
+    return {max(1, round(total * k / times)) for k in range(1, times + 1)}
+
+
+class _Run:
+    """The moving parts of one run."""
+
+    def __init__(self, model, trained, steps, options, folder, report) -> None:
+        AcceleratorState._reset_state()  # a process may train several runs with different precision
+        self.accelerator = Accelerator(mixed_precision="bf16" if options.precision == "bf16" else "no")
+        self.bare: AdaptedModel = model
+        self.model = self.accelerator.prepare_model(model)
+        self.trained, self.steps, self.options, self.report = trained, steps, options, report
+        self.optimiser = make_optimiser(trained, options)
+        self.checkpoints = Checkpoints(folder, trained, self.optimiser)
+        found, damaged = self.checkpoints.load_latest()
+        self.progress = found or Progress()
+        for sentence in damaged:
+            report({"event": "note", "text": sentence})
+        if found:
+            report({"event": "resume", "step": found.step, "total": len(steps)})
+
+    def step(self) -> float:
+        """One optimiser step; returns its mean loss."""
+        started = time.perf_counter()
+        self.model.train()
+        number, options = self.progress.step, self.options
+        task, batches = self.steps.at(number, options.batch_tokens)
+        lr = options.learning_rate * rate(number, len(self.steps), options.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        loss = self._backward(task, [batch.to(self.accelerator.device) for batch in batches])
+        self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
+        if number == 0:
+            _check_gradients(self.trained)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        value = float(loss)
+        tokens, seconds = sum(batch.tokens for batch in batches), time.perf_counter() - started
+        self.progress.step += 1
+        self.progress.tokens += tokens
+        self.progress.seconds += seconds
+        self.report(
+            {
+                "event": "step",
+                "step": number + 1,
+                "total": len(self.steps),
+                "task": task,
+                "loss": value,
+                "learning_rate": lr,
+                "tokens": tokens,
+                "tokens_per_s": tokens / max(seconds, 1e-9),
+            }
+        )
+        return value
+
+    def _backward(self, task: str, batches: list[Any]) -> Tensor:
+        """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
+        head = self.bare.head(task)
+        count = torch.stack([head.count(batch.targets) for batch in batches]).sum().clamp(min=1)
+        total = torch.zeros((), device=self.accelerator.device)
+        for batch in batches:
+            with self.accelerator.autocast():
+                loss = self.model(task, batch.ids, batch.bounds, {**batch.targets, "units": batch.units}) / count
+            total += loss.detach()
+            self.accelerator.backward(loss)
+        if (penalty := self.bare.method.penalty()) is not None:
+            self.accelerator.backward(penalty)
+            total += penalty.detach()
+        return total
+
+    def evaluate(self, score: Score) -> float:
+        """Score the dev set and remember the weights if they are the best so far."""
+        self.model.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            value = score(self.bare)
+        progress = self.progress
+        progress.evaluations.append({"step": progress.step, "score": value})
+        best = progress.best_score is None or value > progress.best_score
+        if best:
+            progress.best_step, progress.best_score = progress.step, value
+            self.checkpoints.save_best(progress)
+        self.report({"event": "evaluation", "step": progress.step, "score": value, "best": best})
+        return value
+
+    def finish(self) -> TrainingResult:
+        """Put the best weights in place."""
+        self.checkpoints.load_best(self.progress)
+        self.model.eval()
+        p = self.progress
+        return TrainingResult(p.step, p.best_step, p.best_score, p.seconds, p.tokens, p.evaluations)
+
+
+def _check_gradients(trained: Mapping[str, nn.Parameter]) -> None:
+    """After the first backward pass every weight that should train must have a gradient."""
+    silent = [name for name, parameter in trained.items() if parameter.grad is None]
+    if silent:
+        raise training_error(
+            f"{len(silent)} of {len(trained)} weights get no gradient, e.g. {silent[0]}.",
+            "The composition does not run through them; this is a fault of the set-up.",
+        )
+
+
+def _chance_loss(model: AdaptedModel, steps: Steps) -> float | None:
+    if len(steps.tasks) != 1:
+        return None
+    return model.head(steps.tasks[0].task).chance_loss()
+
+
+def _chance(options: TrainingOptions, step: int, report: Report) -> None:
+    if options.on_chance == "stop":
+        raise chance_error(step)
+    report({"event": "note", "text": f"Still at chance level after {step + 1} steps (--on-chance warn)."})
+
+
+@contextmanager
+def _graceful() -> Iterator[threading.Event]:
+    """Inside the block the first Ctrl-C or termination signal asks to stop, the second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

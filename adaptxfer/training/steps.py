@@ -1,0 +1,81 @@
+"""Which examples each optimiser step sees: a pure function of the data, the seed and the step number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adaptxfer.data.batches import PackedBatch, micro_batches, pack, training_batches
+from adaptxfer.data.features import Features
+from adaptxfer.errors import data_error
+from adaptxfer.files import derived_seed
+from adaptxfer.training.options import TrainingOptions
+
+
+@dataclass
+class TaskData:
+    """Training features of one task, with batches made epoch by epoch and kept for the current one."""
+
+    task: str
+    features: Features
+    batch_size: int
+    seed: int
+    _epoch: int = -1
+    _batches: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.features) == 0:
+            raise data_error(f"{self.task} has no training examples.", "Check the data with `adaptxfer tasks check`.")
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Optimiser steps in one pass."""
+        return math.ceil(len(self.features) / self.batch_size)
+
+    def units(self, number: int) -> np.ndarray:
+        """The units of this task's batch ``number``, counted over all epochs."""
+        epoch, index = divmod(number, self.batches_per_epoch)
+        if epoch != self._epoch:
+            seed = derived_seed(self.seed, "order", self.task)
+            self._batches = training_batches(self.features, self.batch_size, seed, epoch)
+            self._epoch = epoch
+        return self._batches[index]
+
+
+class Steps:
+    """The schedule of a run: for each optimiser step one task, and the next batch of that task.
+
+    Args:
+        tasks: training data by task.
+        order: (total,) index into ``tasks`` for every step; all zeros for a single task.
+    """
+
+    def __init__(self, tasks: Sequence[TaskData], order: np.ndarray) -> None:
+        self.tasks = tasks
+        self.order = order
+        # how many earlier steps went to the same task: the number of the batch to take
+        self._number = np.empty(len(order), dtype=np.int64)
+        for index in range(len(tasks)):
+            chosen = order == index
+            self._number[chosen] = np.arange(int(chosen.sum()))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def at(self, step: int, batch_tokens: int) -> tuple[str, list[PackedBatch]]:
+        """The task of a step and its batch, cut into pieces of at most ``batch_tokens`` padded tokens."""
+        task = self.tasks[self.order[step]]
+        units = task.units(int(self._number[step]))
+        return task.task, [pack(task.features, part) for part in micro_batches(task.features, units, batch_tokens)]
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return ((step, self.tasks[index].task) for step, index in enumerate(self.order))
+
+
+def single_task(task: TaskData, options: TrainingOptions) -> Steps:
+    """The schedule of one task: ``epochs`` passes, or ``max_steps``."""
+    total = options.max_steps or max(1, round(options.epochs * task.batches_per_epoch))
+    return Steps([task], np.zeros(total, dtype=np.int64))

@@ -1,0 +1,55 @@
+"""Telling early that a run is going nowhere."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from adaptxfer.errors import training_error
+
+WINDOW = 100
+"""Steps over which the loss is averaged."""
+
+
+class Watch:
+    """Follows the loss of one run.
+
+    Args:
+        chance: the loss of a head that has learnt nothing, where it is known.
+        total: optimiser steps of the run.
+        warmup: share of the steps that warm up.
+    """
+
+    def __init__(self, chance: float | None, total: int, warmup: float) -> None:
+        self.chance = chance
+        self.start = int(total * warmup) + max(2 * WINDOW, total // 4)
+        self.losses: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, step: int, loss: float) -> None:
+        """Take the loss of a step.
+
+        Raises:
+            AdaptxferError: if it is NaN or infinite.
+        """
+        if not math.isfinite(loss):
+            raise training_error(
+                f"Training diverged: the loss of step {step + 1} is {loss}.",
+                "Use a lower --learning-rate, a longer --warmup or another seed. The last checkpoint is kept.",
+            )
+        self.losses.append(loss)
+
+    def at_chance(self, step: int, dev_score: float | None, chance_score: float | None) -> bool:
+        """Whether, well after warm-up, the loss has not left chance level and the dev score neither."""
+        if self.chance is None or step < self.start or len(self.losses) < WINDOW:
+            return False
+        stuck = sum(self.losses) / len(self.losses) > 0.99 * self.chance
+        scored = dev_score is not None and chance_score is not None
+        return stuck and (not scored or dev_score <= chance_score + 1.0)
+
+
+def chance_error(step: int) -> Exception:
+    """The advice for a run that stays at chance."""
+    return training_error(
+        f"Training is still at chance level after {step + 1} steps.",
+        "Use a lower --learning-rate or another seed, or --on-chance warn to go on. The last checkpoint is kept.",
+    )
