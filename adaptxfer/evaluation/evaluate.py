@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ class Setting:
 def features_of(spec: TaskSpec, examples: Sequence[Example], setting: Setting, training: bool = False) -> Features:
     """Cached features of a task's examples under this setting."""
     limit = min(setting.max_length or spec.text.max_length, spec.text.max_length)
-    return cached_features(spec.kind, examples, setting.tokenizer, spec.text, spec.labels, training, limit)
+    # windows keep their relative overlap when the base model takes shorter sequences
+    text = replace(spec.text, stride=max(1, spec.text.stride * limit // spec.text.max_length))
+    return cached_features(spec.kind, examples, setting.tokenizer, text, spec.labels, training, limit)
 
 
 def is_labelled(example: Example) -> bool:
