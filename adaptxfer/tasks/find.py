@@ -74,7 +74,11 @@ def _files(folders: Sequence[Path | str]) -> dict[str, Path]:
 
 def _is_task(path: Path) -> bool:
     """False for a foreign file: ``./tasks`` may be another program's folder."""
-    return re.search(r"^\s*(kind|extends)\s*=", path.read_text(encoding="utf-8", errors="replace"), re.M) is not None
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^\s*(kind|extends)\s*=", text, re.M) is not None
 
 
 def members(spec: TaskSpec) -> list[TaskSpec]:

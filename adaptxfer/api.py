@@ -1,0 +1,229 @@
+"""The public functions; the command line calls these and nothing else.
+
+import adaptxfer as ax
+
+bundle = ax.train_intermediate("hellaswag", model="mini", data_dir="data")
+result = ax.transfer("xcopa", [bundle], model="mini", data_dir="data")
+print(result.to_markdown())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from adaptxfer.console import Table
+from adaptxfer.errors import AdaptxferError, nearest, use_error
+from adaptxfer.modules.bundle import Bundle, read_bundle
+from adaptxfer.runs.evaluate import run_evaluation
+from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate
+from adaptxfer.runs.records import Comparison, Record, compare, read_record
+from adaptxfer.runs.run import Run
+from adaptxfer.runs.settings import Ask
+from adaptxfer.runs.store import RunStore
+from adaptxfer.runs.tables import comparison_document, gain_table, scores_table
+from adaptxfer.runs.train import run_training
+from adaptxfer.runs.transfer import Wish, find_baseline, repeat
+from adaptxfer.tasks.find import list_tasks, load_task
+from adaptxfer.tasks.spec import TaskSpec
+
+__all__ = [
+    "AdaptxferError",
+    "Bundle",
+    "Result",
+    "TaskSpec",
+    "evaluate",
+    "list_tasks",
+    "load_bundle",
+    "load_task",
+    "train_intermediate",
+    "transfer",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one transfer or evaluation over its seeds, with the baseline runs where they exist."""
+
+    runs: tuple[Run, ...]
+    baselines: tuple[Run, ...] = ()
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """One record per seed."""
+        return [read_record(run) for run in self.runs]
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """Gains over the baseline, if every seed has one."""
+        if len(self.baselines) != len(self.runs):
+            return None
+        return compare([read_record(run) for run in self.baselines], self.records)
+
+    def tables(self) -> list[Table]:
+        """What the command line shows: the scores, and the gains where the baseline is there."""
+        return [scores_table(self.records), *([gain_table(self.comparison)] if self.comparison else [])]
+
+    def to_markdown(self) -> str:
+        """All tables as Markdown."""
+        return "\n\n".join(table.to_markdown() for table in self.tables())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Scores by run and the gains, for ``--json``."""
+        document: dict[str, Any] = {
+            "schema": 1,
+            "runs": [{"run": run.name, "seed": run.manifest["seed"], "scores": run.read_scores()} for run in self.runs],
+        }
+        if self.comparison:
+            document["gain"] = comparison_document(self.comparison)
+        return document
+
+
+def make_ask(**options: Any) -> Ask:
+    """Options by keyword as an `Ask`; paths may be text.
+
+    Raises:
+        AdaptxferError: for an option that does not exist, with the nearest name.
+    """
+    known = {item.name for item in fields(Ask)}
+    if unknown := sorted(set(options) - known):
+        raise use_error(f"There is no option {unknown[0]!r}.", nearest(unknown[0], known))
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in ("data_dir", "runs"):
+        if name in given:
+            given[name] = Path(given[name])
+    if "data_dir" in given and not given["data_dir"].is_dir():
+        raise use_error(f"--data-dir {given['data_dir']} is not a folder.", "Give the folder that holds the data.")
+    for name in ("tasks", "target_modules"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Ask(**given)
+
+
+def train_intermediate(*tasks: str, seed: int = 1, sampler: str = "capped", **options: Any) -> Bundle:
+    """Train a module on an intermediate task, or one module on several tasks together.
+
+    Args:
+        tasks: names of intermediate tasks.
+        seed: of initialisation, data order and dropout.
+        sampler: how several tasks are mixed: proportional, capped, sqrt, temperature, uniform.
+        options: as on the command line, e.g. ``model``, ``method``, ``data_dir``, ``runs``, ``epochs``, ``limit``.
+
+    Raises:
+        AdaptxferError: with what was expected, found, and what to do.
+    """
+    if not tasks:
+        raise use_error("No task was named.", "See `adaptxfer tasks list`.")
+    return run_training(plan_intermediate(tasks, make_ask(**options), seed, sampler))
+
+
+def transfer(
+    to: str,
+    bundles: Sequence[Bundle | str | Path] = (),
+    how: str | None = None,
+    *,
+    seeds: Sequence[int] = (1,),
+    own_module: bool = False,
+    languages: Sequence[str] | None = None,
+    split: str | None = None,
+    layer: str | int | None = None,
+    eval_limit: int | None = None,
+    **options: Any,
+) -> Result:
+    """Train for a target task on top of intermediate bundles and score it zero-shot in every language.
+
+    Args:
+        to: the target task.
+        bundles: intermediate bundles or their run folders; none takes the newest for the model and method.
+        how: none (the baseline), continue, stack, fuse or merge; None chooses by method and number of bundles.
+        seeds: one run per seed.
+        own_module: with fuse, add a module of the target's own above the fusion.
+        languages: a subset of the task's languages.
+        split: dev or test; None takes test where it is labelled, else dev.
+        layer: retrieval only, the hidden state to embed with, or "all".
+        eval_limit: score only the first examples of each language.
+        options: as on the command line.
+
+    Raises:
+        AdaptxferError: with what was expected, found, and what to do.
+    """
+    ask = make_ask(**options)
+    places = tuple(str(item.folder) if isinstance(item, Bundle) else str(item) for item in bundles)
+    wish = Wish(
+        to, places, how, own_module, _tuple(languages), split, None if layer is None else str(layer), eval_limit
+    )
+    runs = repeat(wish, ask, seeds)
+    return with_baselines(runs, ask)
+
+
+def evaluate(
+    bundle: Bundle | str | Path,
+    on: str,
+    *,
+    languages: Sequence[str] | None = None,
+    split: str | None = None,
+    layer: str | int | None = None,
+    eval_limit: int | None = None,
+    **options: Any,
+) -> Result:
+    """Score a bundle as it is on a target task of the same kind (or embed with it for retrieval).
+
+    Raises:
+        AdaptxferError: if the bundle's head does not fit the task, or the data cannot be used.
+    """
+    folder = (
+        bundle.folder if isinstance(bundle, Bundle) else bundle_folder(str(bundle), Path(options.get("runs") or "runs"))
+    )
+    found = read_bundle(folder)
+    run = Run(folder)
+    options = {
+        "model": found.base.id,
+        "revision": found.base.revision,
+        **{k: v for k, v in options.items() if v is not None},
+    }
+    ask = make_ask(**{**options, "method": found.method})
+    stage = plan_evaluation(
+        find_task(on, ask, "target"), ask, run.manifest.get("seed", 0), str(run.asked("how") or "none"), (found,),
+        head=found.task, languages=_tuple(languages), split=split, layer=None if layer is None else str(layer),
+        limit=eval_limit, intermediates=run.asked("intermediates") or [],
+    )  # fmt: skip
+    return with_baselines([run_evaluation(stage)], ask)
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises:
+        AdaptxferError: if it is missing, damaged or changed.
+    """
+    return read_bundle(Path(folder))
+
+
+def with_baselines(runs: Sequence[Run], ask: Ask) -> Result:
+    """The result of finished runs, with the baseline of each where it exists."""
+    store = RunStore(ask.runs)
+    found = [find_baseline(run, store) for run in runs]
+    return Result(tuple(runs), tuple(run for run in found if run is not None))
+
+
+def training_report(bundles: Sequence[Bundle]) -> tuple[dict[str, Any], Table]:
+    """What finished training runs left: dev scores, steps, time and memory, as a document and as a table."""
+    rows, entries = [], []
+    for bundle in bundles:
+        manifest = Run(bundle.folder).manifest
+        for task, scores in manifest["dev"].items():
+            facts = manifest["training"]
+            rows.append([bundle.folder.name, manifest["seed"], task, round(scores[scores["main"]], 1), facts["steps"],
+                         facts["best_step"], round(facts["seconds"], 1)])  # fmt: skip
+        entries.append({"run": bundle.folder.name, "folder": str(bundle.folder), "seed": manifest["seed"],
+                        "dev": manifest["dev"], "training": manifest["training"]})  # fmt: skip
+    columns = ["run", ("seed", "right"), "dev set", ("score", "right"), ("steps", "right"), ("best", "right"),
+               ("seconds", "right")]  # fmt: skip
+    return {"schema": 1, "runs": entries}, Table("Intermediate modules", columns, rows, "dev scores in points (0-100)")
+
+
+def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return tuple(values) if values else None

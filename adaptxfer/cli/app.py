@@ -1,0 +1,28 @@
+"""The app: every command by name."""
+
+from __future__ import annotations
+
+import typer
+
+from adaptxfer import __version__
+from adaptxfer.cli import doctor, runs, tasks, train
+from adaptxfer.cli.options import Json
+from adaptxfer.console import console
+
+app = typer.Typer(
+    name="adaptxfer",
+    help="Intermediate tasks as adapters or LoRA on a frozen encoder, scored zero-shot in other languages.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train.register(app)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(runs.app, name="runs")
+app.command("doctor")(doctor.doctor)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    console().result({"schema": 1, "version": __version__}, __version__)

@@ -1,0 +1,218 @@
+"""``adaptxfer runs``: list, show, compare and remove what was trained."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adaptxfer.cli.options import RUNS, Json, Runs
+from adaptxfer.console import Cell, Table, console
+from adaptxfer.errors import AdaptxferError, nearest, use_error
+
+if TYPE_CHECKING:
+    from adaptxfer.runs.records import Record
+    from adaptxfer.runs.run import Run
+
+app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True)
+
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folder names, or hashes alone.")]
+
+
+@app.command("list")
+def list_runs(
+    runs: Runs = RUNS,
+    kind: Annotated[str | None, typer.Option(help="Only intermediate, target or evaluate runs.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only runs of this status, such as finished.")] = None,
+    json: Json = False,
+) -> None:
+    """List all runs with their status and score."""
+    from adaptxfer.runs.run import STATUSES
+    from adaptxfer.runs.store import KINDS, RunStore
+
+    _check_choice("--kind", kind, KINDS)
+    _check_choice("--status", status, STATUSES)
+    found = [run for run in RunStore(runs).list() if kind in (None, run.manifest.get("kind"))]
+    found = [run for run in found if status in (None, run.status)]
+    facts = [_facts(run) for run in found]
+    rows = [
+        [fact[key] for key in ("run", "status", "method", "seed", "score", "split")] + [_age(fact)] for fact in facts
+    ]
+    columns = ["run", "status", "method", ("seed", "right"), ("score", "right"), "on", ("age", "right")]
+    table = Table(
+        "", columns, rows, "\n".join(f"{fact['run']}: {fact['problem']}" for fact in facts if fact["problem"])
+    )
+    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else f"No runs in {runs}.")
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="Folder name, or hash alone.")], runs: Runs = RUNS, json: Json = False
+) -> None:
+    """Show one run: what was asked, where each value came from, and the scores."""
+    from adaptxfer.runs.store import RunStore
+
+    found = RunStore(runs).find(run)
+    scores = found.read_scores() if (found.path / "scores.json").exists() and not found.problem else None
+    document = {"schema": 1, **_facts(found), "path": found.path, "manifest": found.manifest, "scores": scores}
+    views = [_about(found), _request(found)] if found.manifest else [_about(found)]
+    if found.status == "finished" and scores:
+        from adaptxfer.runs.records import read_record
+        from adaptxfer.runs.tables import scores_table
+
+        views.append(scores_table([read_record(found)]))
+    console().result(document, *views)
+
+
+@app.command()
+def compare(run: Names, runs: Runs = RUNS, json: Json = False) -> None:
+    """Compare two settings per language.
+
+    Runs that differ only in the seed are repeats of one setting and are averaged. The setting without intermediate
+    task is the baseline, else the one named first.
+    """
+    from adaptxfer.runs import records, tables
+    from adaptxfer.runs.store import RunStore
+
+    store = RunStore(runs)
+    baseline, other = _two_settings([records.read_record(store.find(name)) for name in run])
+    comparison = records.compare(baseline, other)
+    sides = {"baseline": [record.run for record in baseline], "with": [record.run for record in other]}
+    legend = "\n".join(f"{side}: {', '.join(names)}" for side, names in sides.items())
+    document = {**tables.comparison_document(comparison), "runs": sides}
+    console().result(document, tables.gain_table(comparison), legend)
+
+
+@app.command()
+def rm(
+    run: Names,
+    runs: Runs = RUNS,
+    force: Annotated[bool, typer.Option("--force", help="Do not ask; also remove what other runs build on.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove runs; one that is being written stays."""
+    from adaptxfer.runs.store import RunStore
+
+    store = RunStore(runs)
+    names = [store.find(name).name for name in run]
+    if not force:
+        if not sys.stdin.isatty():
+            raise use_error(f"There is no terminal to ask whether to remove {', '.join(names)}.", "Use --force.")
+        typer.confirm(f"Remove {', '.join(names)}?", abort=True, err=True)
+    removed = store.remove(names, force)
+    console().result({"schema": 1, "removed": removed}, "\n".join(f"removed {name}" for name in removed))
+
+
+def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise use_error(f"{option} {value!r} is not known.", nearest(value, choices))
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    manifest = run.manifest
+    score, split = _score(run)
+    return {
+        "run": run.name,
+        "kind": manifest.get("kind"),
+        "status": run.status,
+        "method": run.asked("method"),
+        "how": run.asked("how"),
+        "seed": manifest.get("seed"),
+        "score": score,
+        "split": split,
+        "started": manifest.get("started"),
+        "finished": manifest.get("finished"),
+        "problem": run.problem or manifest.get("error"),
+    }
+
+
+def _score(run: Run) -> tuple[float | None, str | None]:
+    """The main score of a finished run and the split it is from; a training stage has one on English dev data."""
+    if run.status != "finished":
+        return None, None
+    try:
+        if (run.path / "scores.json").exists():
+            scores = run.read_scores()
+            return scores["mean"], scores["split"]
+    except AdaptxferError as error:
+        run.problem = error.message
+        return None, None
+    dev = run.manifest.get("dev")
+    values = (
+        [task.get(task.get("main")) for task in dev.values() if isinstance(task, dict)] if isinstance(dev, dict) else []
+    )
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return (sum(numbers) / len(numbers), "dev") if numbers else (None, None)
+
+
+def _age(fact: dict[str, Any]) -> str:
+    try:
+        then = datetime.fromisoformat(fact["finished"] or fact["started"])
+    except (TypeError, ValueError):
+        return ""
+    seconds = max(1.0, (datetime.now(UTC) - then).total_seconds())
+    length, unit = next((length, unit) for length, unit in UNITS if seconds >= length)
+    return f"{seconds // length:.0f} {unit}"
+
+
+def _about(run: Run) -> Table:
+    manifest = run.manifest
+    base = manifest.get("base_model", {})
+    rows: list[list[Cell]] = [
+        ["status", run.status],
+        ["folder", str(run.path)],
+        ["problem", run.problem or manifest.get("error")],
+        ["base model", " ".join(str(base[key]) for key in ("id", "revision", "fingerprint") if base.get(key))],
+        ["seed", str(manifest.get("seed", ""))],
+        ["parents", ", ".join(manifest.get("parents", ()))],
+        ["started", manifest.get("started")],
+        ["finished", manifest.get("finished")],
+        ["duration", _duration(manifest)],
+        ["data", ", ".join(f"{name} {str(value)[:12]}" for name, value in manifest.get("data", {}).items())],
+        ["versions", ", ".join(f"{name} {value}" for name, value in manifest.get("versions", {}).items())],
+        ["predictions", ", ".join(run.predicted())],
+    ]
+    return Table(run.name, ["fact", "value"], [row for row in rows if row[1]])
+
+
+def _duration(manifest: dict[str, Any]) -> str:
+    from adaptxfer._progress import duration_text
+
+    return duration_text(manifest["duration_s"]) if manifest.get("duration_s") else ""
+
+
+def _request(run: Run) -> Table:
+    rows = [[key, _value(run.asked(key)), _origin(entry)] for key, entry in run.manifest["request"].items()]
+    return Table("Request", ["option", "value", "from"], rows)
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _origin(entry: Any) -> str:
+    return str(entry.get("from", "")) if isinstance(entry, dict) else ""
+
+
+def _two_settings(found: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Baseline and the other setting.
+
+    Raises:
+        AdaptxferError: unless there are exactly two settings.
+    """
+    if len(found) == 2:
+        groups = [[record] for record in found]
+    else:
+        settings = {(r.task, r.method, r.how, r.intermediates): None for r in found}
+        groups = [[r for r in found if (r.task, r.method, r.how, r.intermediates) == key] for key in settings]
+    if len(groups) != 2:
+        raise use_error(
+            f"A comparison needs runs of two settings, found {len(groups)}.",
+            "Runs of one task, method and composition are one setting, whatever their seeds.",
+        )
+    first, second = groups
+    return (second, first) if first[0].intermediates and not second[0].intermediates else (first, second)

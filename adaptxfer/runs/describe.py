@@ -1,0 +1,119 @@
+"""What a stage would do, for ``--dry-run``: sizes and steps without loading weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adaptxfer.console import Table
+from adaptxfer.encoder.load import check_config, locate
+from adaptxfer.modules.composition import draw, trained_parts
+from adaptxfer.runs.stage import EvaluateStage, TrainStage
+from adaptxfer.runs.store import RunStore
+from adaptxfer.runs.train import attach_parents
+from adaptxfer.runs.transfer import Transfer
+from adaptxfer.tasks.load import read_examples
+
+SAVED = {"bottleneck": 13.1, "lora": 12.1, "full": 17.0, "fuse": 26.2}
+"""Tensors of tokens x width kept per layer for the backward pass, counted on XLM-R Large (fuse: three modules)."""
+
+
+def describe_training(stage: TrainStage) -> dict[str, Any]:
+    """Composition, sizes, steps, memory and state of a training stage."""
+    sizes = model_sizes(stage)
+    examples = [len(read_examples(source, "train", "en", stage.ask.data_dir, stage.settings["limit"]).items)
+                for source in stage.sources]  # fmt: skip
+    batch, epochs = stage.settings["batch_size"], stage.settings["epochs"]
+    steps = stage.settings["max_steps"] or max(1, round(sum(epochs * -(-n // batch) for n in examples)))
+    modules, fusions = trained_parts(stage.how, stage.tree, stage.module)
+    return {
+        "stage": _folder_name(stage),
+        "state": _state(stage),
+        "composition": draw(stage.tree, (*modules, *fusions)) if stage.ask.method != "full" else "encoder  (trains)",
+        "training_examples": dict(zip((source.name for source in stage.sources), examples, strict=True)),
+        "steps": steps,
+        **sizes,
+        "settings": stage.settings.to_request(),
+    }
+
+
+def describe_transfer(plan: Transfer) -> list[dict[str, Any]]:
+    """The stages of a transfer: training (none for retrieval) and evaluation."""
+    found = [describe_training(plan.training)] if plan.training else []
+    name = f"evaluate-{plan.task.name}"
+    if plan.training is None:
+        stage: EvaluateStage = plan.evaluation(None)
+        return [{"stage": _folder_name(stage), "state": _state(stage), "languages": list(stage.languages)}]
+    from adaptxfer.evaluation.evaluate import evaluation_languages
+
+    languages = evaluation_languages(plan.task, plan.ask.data_dir, plan.wish.languages, plan.wish.split)
+    return [*found, {"stage": name, "state": "after training", "languages": languages}]
+
+
+def model_sizes(stage: TrainStage) -> dict[str, Any]:
+    """Weights in all and weights that train, counted on a model without storage; memory by a rule of thumb."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    from adaptxfer.modules.model import make_method
+
+    folder, name, _ = locate(stage.ask.model, stage.ask.revision)
+    check_config(folder)
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        network = AutoModel.from_config(config, add_pooling_layer=False)
+        network.name_or_path = name
+        base = sum(p.numel() for p in network.parameters())
+        method = make_method(stage.ask.method, network)
+        attach_parents(stage, method, weights=False)
+        method.activate(stage.tree)
+        trained = method.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
+    total, training = sum(p.numel() for p in network.parameters()), sum(p.numel() for p in trained.values())
+    width = 2 if stage.settings["precision"] == "bf16" else 4
+    kept = SAVED["fuse" if stage.how == "fuse" else stage.ask.method]
+    activations = stage.settings["batch_tokens"] * config.num_hidden_layers * kept * config.hidden_size * width
+    return {
+        "weights_of_base_model": base,
+        "weights_total": total,
+        "weights_training": training,
+        "weights_training_percent": round(100 * training / base, 3),
+        "memory_estimate_gib": round((total * 4 + training * 12 + activations) / 2**30, 2),
+    }
+
+
+def plan_views(plans: Sequence[dict[str, Any]]) -> list[Table | str]:
+    """The stages for people."""
+    views: list[Table | str] = []
+    for plan in plans:
+        if "steps" not in plan:
+            views.append(f"{plan['stage']}: {plan['state']}; languages {', '.join(plan['languages'])}")
+            continue
+        rows = [
+            ["state", plan["state"]],
+            ["training examples", ", ".join(f"{name} {n:,}" for name, n in plan["training_examples"].items())],
+            ["optimiser steps", f"{plan['steps']:,}"],
+            ["weights that train (without head)",
+             f"{plan['weights_training']:,} ({plan['weights_training_percent']} % of the base model)"],
+            ["memory (rough estimate)", f"{plan['memory_estimate_gib']} GiB"],
+            *([name, f"{_text(entry['value'])}  (from {entry['from']})"] for name, entry in plan["settings"].items()
+              if entry["value"] is not None),
+        ]  # fmt: skip
+        views += [Table(plan["stage"], ["what", "value"], rows), plan["composition"], ""]
+    return views
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _folder_name(stage: TrainStage | EvaluateStage) -> str:
+    return f"{stage.kind}-{stage.name}-{stage.hash}"
+
+
+def _state(stage: TrainStage | EvaluateStage) -> str:
+    run = RunStore(stage.ask.runs).look(stage.kind, stage.name, stage.hash)
+    if run is None or run.status == "new":
+        return "to do"
+    return {"finished": "finished, will be reused", "running": "running elsewhere"}.get(
+        run.status, f"{run.status}, will continue"
+    )

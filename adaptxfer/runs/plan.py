@@ -1,0 +1,182 @@
+"""From a request to stages: which task supplies the data, how intermediates are arranged, how a stage is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adaptxfer.encoder.load import ModelHints, check_config, locate, read_hints
+from adaptxfer.errors import data_error, use_error
+from adaptxfer.evaluation.evaluate import evaluation_languages
+from adaptxfer.evaluation.retrieve import choose_layer
+from adaptxfer.modules.bundle import Bundle
+from adaptxfer.modules.composition import Leaf, check_how, target_tree
+from adaptxfer.runs.settings import Ask, Settings, resolve
+from adaptxfer.runs.stage import EvaluateStage, TrainStage
+from adaptxfer.tasks.find import load_task
+from adaptxfer.tasks.spec import TaskSpec
+
+
+def find_task(name: str, ask: Ask, role: str) -> TaskSpec:
+    """A task by name that may play ``role``.
+
+    Raises:
+        AdaptxferError: if it does not exist or has another role.
+    """
+    task = load_task(name, ask.tasks)
+    if role not in task.role:
+        raise use_error(
+            f"{name} is no {role} task.", f"Its role is {', '.join(task.role)}; see `adaptxfer tasks list`."
+        )
+    return task
+
+
+def model_hints(ask: Ask) -> tuple[ModelHints, int]:
+    """What the base model recommends and how many layers it has; fetches a Hub model if it is not here."""
+    folder, _, _ = locate(ask.model, ask.revision)
+    return read_hints(folder), int(check_config(folder)["num_hidden_layers"])
+
+
+def plan_intermediate(names: Sequence[str], ask: Ask, seed: int, sampler: str = "capped") -> TrainStage:
+    """The stage that trains one module on one task, or on several together."""
+    if len(set(names)) != len(names):
+        raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")
+    tasks = tuple(find_task(name, ask, "intermediate") for name in names)
+    name = "-".join(names) if len("-".join(names)) <= 60 else f"multi{len(names)}"
+    settings = resolve(ask, tasks[0], model_hints(ask)[0])
+    return TrainStage(
+        "intermediate", name, seed, ask, settings, tasks, tuple(_source(task, ask) for task in tasks),
+        name, "none", Leaf(name), sampler=sampler,
+    )  # fmt: skip
+
+
+def plan_target(
+    task: TaskSpec, ask: Ask, seed: int, how: str, parents: Sequence[Bundle], own_module: bool
+) -> TrainStage:
+    """The stage that trains for a target task, on the data of the task that supplies its training set.
+
+    Raises:
+        AdaptxferError: if the method cannot do ``how``, or a bundle is of another method.
+    """
+    check_how(how, ask.method, len(parents), own_module)
+    for parent in parents:
+        if parent.method != ask.method:
+            raise use_error(
+                f"{parent.folder.name} was trained with --method {parent.method}, not {ask.method}.",
+                f"Use --method {parent.method}.",
+            )
+    source = _source(task, ask)
+    names = module_names(parents)
+    module = source.name if source.name not in names else f"{source.name}_target"
+    tree = target_tree(how, module, names, own_module)
+    settings = resolve(ask, task, model_hints(ask)[0], how)
+    return TrainStage(
+        "target", source.name, seed, ask, settings, (task,), (source,), module, how, tree, tuple(parents), own_module
+    )
+
+
+def module_names(parents: Sequence[Bundle]) -> list[str]:
+    """A name for each intermediate module; a second one of the same name gets a number."""
+    names: list[str] = []
+    for parent in parents:
+        name, number = parent.single(), 2
+        while name in names:
+            name, number = f"{parent.single()}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _source(task: TaskSpec, ask: Ask) -> TaskSpec:
+    """The task whose English data trains ``task``.
+
+    Raises:
+        AdaptxferError: if the two differ in kind or labels.
+    """
+    if task.kind == "retrieve":
+        raise use_error(f"{task.name} is retrieval and is not trained.", "Use `adaptxfer transfer --to` with a bundle.")
+    if task.train.task is None or task.train.task == task.name:
+        return task
+    source = load_task(task.train.task, ask.tasks)
+    if source.kind != task.kind or set(source.labels) != set(task.labels):
+        raise data_error(
+            f"{task.name} cannot train on {source.name}: kinds or labels differ "
+            f"({task.kind} {', '.join(task.labels[:5])} against {source.kind} {', '.join(source.labels[:5])}).",
+            f"Correct `train.task` in {task.origin}.",
+        )
+    return source
+
+
+def plan_evaluation(
+    task: TaskSpec,
+    ask: Ask,
+    seed: int,
+    how: str,
+    bundles: Sequence[Bundle],
+    *,
+    head: str | None = None,
+    languages: Sequence[str] | None = None,
+    split: str | None = None,
+    layer: str | None = None,
+    limit: int | None = None,
+    intermediates: Sequence[str] = (),
+    settings: Settings | None = None,
+) -> EvaluateStage:
+    """The stage that scores a bundle (or for retrieval a composition) on a target task.
+
+    Raises:
+        AdaptxferError: for languages, splits or layers that do not exist, or a bundle whose head does not fit.
+    """
+    hints, depth = model_hints(ask)
+    if task.kind != "retrieve":
+        check_head(bundles[0], task)
+    length = settings["max_length"] if settings else resolve(ask, task, hints)["max_length"]
+    return EvaluateStage(
+        "evaluate", task.name, seed, ask, task, head, how, tuple(bundles),
+        tuple(evaluation_languages(task, ask.data_dir, languages, split)), split,
+        _layers(task, depth, layer, hints.retrieval_layer), limit, length, tuple(intermediates),
+    )  # fmt: skip
+
+
+def _layers(task: TaskSpec, depth: int, asked: str | None, hint: int | None) -> tuple[int, ...]:
+    if task.kind != "retrieve":
+        if asked is not None:
+            raise use_error("--layer belongs to retrieval tasks.", f"{task.name} is of kind {task.kind}.")
+        return ()
+    if asked is not None and asked != "all" and not asked.isdigit():
+        raise use_error(f"--layer {asked!r} is not a layer.", f"Give 0 to {depth}, or all.")
+    chosen = choose_layer(task, depth, None if asked in (None, "all") else int(asked), hint)
+    rest = [layer for layer in range(depth + 1) if layer != chosen] if asked == "all" else []
+    return (chosen, *rest)
+
+
+def check_head(bundle: Bundle, task: TaskSpec) -> None:
+    """Refuse to score a task with a head that was made for another one.
+
+    Raises:
+        AdaptxferError: if the kinds differ, or the label names do.
+    """
+    spec = bundle.heads.get(bundle.task)
+    if spec is None or spec.kind != task.kind:
+        found = spec.kind if spec else "no head"
+        raise use_error(
+            f"{bundle.folder.name} has {found}, but {task.name} is of kind {task.kind}.",
+            f"Train for it first: adaptxfer transfer --to {task.name} --from {bundle.folder}.",
+        )
+    if set(spec.labels) != set(task.labels):
+        raise use_error(
+            f"{bundle.folder.name} predicts {', '.join(spec.labels[:8])}, "
+            f"but {task.name} has {', '.join(task.labels[:8])}.",
+            f"Train for it first: adaptxfer transfer --to {task.name} --from {bundle.folder}.",
+        )
+
+
+def bundle_folder(text: str, runs: Path) -> Path:
+    """The folder that ``text`` means: a path, or the name or hash of a run.
+
+    Raises:
+        AdaptxferError: if there is no such folder.
+    """
+    from adaptxfer.runs.store import RunStore
+
+    path = Path(text).expanduser()
+    return path if (path / "bundle.json").is_file() or path.is_dir() else RunStore(runs).find(text).path

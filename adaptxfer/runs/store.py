@@ -1,0 +1,173 @@
+"""All runs under one folder: opening, finding and removing them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptxfer.errors import data_error, nearest, use_error
+from adaptxfer.files import check_name, write_error
+from adaptxfer.runs.lock import NAME as LOCK
+from adaptxfer.runs.lock import Lock, is_held
+from adaptxfer.runs.run import OpenRun, Run
+
+KINDS = ("intermediate", "target", "evaluate")
+FOLDER = re.compile(rf"({'|'.join(KINDS)})-([A-Za-z0-9_-]+)-([0-9a-f]{{8}})")
+
+
+class RunStore:
+    """The runs under ``root``, one folder ``<kind>-<name>-<hash8>`` each."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, kind: str, name: str, hash8: str) -> Path:
+        """Where the run of a stage lies, whether it exists or not.
+
+        Raises:
+            AdaptxferError: if the kind is unknown or the name unsafe.
+        """
+        if kind not in KINDS:
+            raise use_error(f"{kind!r} is not a kind of stage.", nearest(kind, KINDS))
+        if not re.fullmatch(r"[0-9a-f]{8}", hash8):
+            raise use_error(f"{hash8!r} is not a hash of eight hexadecimal digits.")
+        return self.root / f"{kind}-{check_name(name, 'Run name')}-{hash8}"
+
+    def look(self, kind: str, name: str, hash8: str) -> Run | None:
+        """The run of a stage for reading, without a lock; None if its folder does not exist."""
+        path = self.folder(kind, name, hash8)
+        return Run(path) if path.is_dir() else None
+
+    def open(self, kind: str, name: str, hash8: str, fresh: bool = False) -> OpenRun:
+        """Lock the folder of a stage for writing, made if it does not exist.
+
+        Args:
+            kind: intermediate, target or evaluate.
+            name: name of the run.
+            hash8: hash of the request, so that another request has another folder.
+            fresh: forget what the folder holds.
+
+        Raises:
+            AdaptxferError: if another process writes there, or the folder is not a run.
+        """
+        path = self.folder(kind, name, hash8)
+        _refuse_foreign(path)
+        lock = Lock(path)
+        lock.take()
+        try:
+            if fresh:
+                _empty(path)
+            run = OpenRun(path, lock, {"kind": kind, "name": name, "hash": hash8})
+            if run.problem:
+                raise data_error(run.problem, "Use --fresh to run it again.")
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    def list(self) -> Sequence[Run]:
+        """Every run under the root by name; folders that are no readable run have the status unreadable."""
+        if not self.root.is_dir():
+            return []
+        found = [Run(path) for path in sorted(self.root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        for run in found:
+            if not run.problem and not run.manifest and not _looks_like_run(run.path):
+                run.problem = f"{run.path} is not a run folder."
+        return found
+
+    def find(self, text: str) -> Run:
+        """The run that ``text`` means: a folder name, a path to it, or its hash alone.
+
+        Raises:
+            AdaptxferError: if there is none (the nearest is offered) or several.
+        """
+        runs = {run.name: run for run in self.list()}
+        name = Path(text).name if Path(text).resolve().parent == self.root.resolve() else text
+        fitting = [name] if name in runs else [known for known in runs if known.endswith(f"-{text}")]
+        if len(fitting) > 1:
+            raise use_error(f"{text!r} means several runs: {', '.join(fitting)}.", "Give the whole name.")
+        if not fitting:
+            raise use_error(f"There is no run {text!r} in {self.root}.", nearest(text, runs))
+        return runs[fitting[0]]
+
+    def find_finished(self, kind: str | None = None, **asked: Any) -> Sequence[Run]:
+        """Finished runs, newest first, whose request holds every value in ``asked``."""
+        runs = [run for run in self.list() if run.status == "finished" and kind in (None, run.manifest["kind"])]
+        runs = [run for run in runs if all(run.asked(key) == value for key, value in asked.items())]
+        return sorted(runs, key=lambda run: (run.manifest.get("finished") or "", run.name), reverse=True)
+
+    def newest_intermediate(self, model_id: str, method: str, fingerprint: str | None = None) -> Run | None:
+        """The newest finished intermediate run for a base model and method.
+
+        With ``fingerprint`` the weights decide, without it the model's id does.
+        """
+        key, wanted = ("fingerprint", fingerprint) if fingerprint else ("id", model_id)
+        runs = self.find_finished("intermediate", method=method)
+        return next((run for run in runs if run.manifest["base_model"].get(key) == wanted), None)
+
+    def remove(self, names: Iterable[str], force: bool = False) -> Sequence[str]:
+        """Remove runs and return their names; nothing is removed unless all of them may be.
+
+        Args:
+            names: as ``find`` takes them.
+            force: also remove runs that remaining runs build on, and unreadable ones.
+
+        Raises:
+            AdaptxferError: if one is being written, is a link, or needs ``force``.
+        """
+        runs = list({run.name: run for run in map(self.find, names)}.values())
+        for run in runs:
+            self._refuse_removal(run, {run.name for run in runs}, force)
+        for run in runs:
+            lock = Lock(run.path)
+            lock.take()
+            try:
+                gone = run.path.rename(self.root / f".removed-{run.name}-{os.getpid()}")  # at once, whatever follows
+                shutil.rmtree(gone)
+            except OSError as error:
+                raise write_error(run.path, error) from error
+            finally:
+                lock.release()
+        return [run.name for run in runs]
+
+    def _refuse_removal(self, run: Run, going: set[str], force: bool) -> None:
+        if run.path.is_symlink() or not _looks_like_run(run.path):
+            raise use_error(f"{run.path} is a link or not a run folder.", "Remove it by hand if you are sure.")
+        if is_held(run.path):
+            raise use_error(f"Run {run.name} is being written.", "Stop its process first.")
+        if force:
+            return
+        if run.status == "unreadable":
+            raise use_error(f"Run {run.name} is unreadable: {run.problem}", "Use --force to remove it all the same.")
+        children = [child.name for child in self.list() if run.name in child.manifest.get("parents", ())]
+        if left := [child for child in children if child not in going]:
+            raise use_error(f"{', '.join(left)} built on {run.name}.", "Remove them too, or use --force.")
+
+
+def _looks_like_run(path: Path) -> bool:
+    """A folder of ours by its name that holds a manifest, a lock, or nothing."""
+    try:
+        entries = {entry.name for entry in path.iterdir()}
+    except OSError:
+        return False
+    return bool(FOLDER.fullmatch(path.name)) and (not entries or bool(entries & {"manifest.json", LOCK}))
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and (not path.is_dir() or not _looks_like_run(path))):
+        raise data_error(f"{path} exists and is not a run folder.", "Move it away, or choose another --runs DIR.")
+
+
+def _empty(path: Path) -> None:
+    (path / "manifest.json").unlink(missing_ok=True)  # first: what is left is no result
+    for entry in path.iterdir():
+        if entry.name == LOCK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

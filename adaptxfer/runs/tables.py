@@ -1,0 +1,81 @@
+"""Tables of results: languages as rows, so that they fit any terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adaptxfer.console import Cell, Table
+from adaptxfer.runs.records import MEAN, ZERO_SHOT, Comparison, Record, seed_summary
+
+
+def scores_table(records: Sequence[Record]) -> Table:
+    """Scores of one run, or of its repeats over seeds as mean ± standard deviation.
+
+    Raises:
+        AdaptxferError: if the records are not repeats of one another.
+    """
+    first, summary = records[0], seed_summary(records)
+    others = [] if len(records) > 1 else _other_metrics(first)
+    splits = any("split" in values for values in first.languages.values())
+    rows: list[list[Cell]] = []
+    for row, points in summary.items():
+        values = first.languages.get(row, {})
+        row_cells: list[Cell] = [row, str(points), *(_points(values.get(name)) for name in others), values.get("n")]
+        rows.append([*row_cells, first.examples(row)[1] if values else None] if splits else row_cells)
+    columns = ["language", (first.metric, "right"), *((name, "right") for name in others), ("n", "right")]
+    title = f"{first.task}, {first.split}: {_composed(first)}"
+    return Table(title, [*columns, "split"] if splits else columns, rows, _seeds_caption([r.seed for r in records]))
+
+
+def _points(value: Any) -> Cell:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _other_metrics(record: Record) -> list[str]:
+    rows = record.languages.values()
+    names = {name: None for values in rows for name, value in values.items() if isinstance(value, int | float)}
+    return [name for name in names if name not in (record.metric, "n")]
+
+
+def _composed(record: Record) -> str:
+    if not record.intermediates:
+        return f"{record.method}, no intermediate task"
+    return f"{record.method}, {record.how} on {', '.join(record.intermediates)}"
+
+
+def _seeds_caption(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"points (0-100), seed {seeds[0]}"
+    return f"points (0-100), mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+
+
+def gain_table(comparison: Comparison) -> Table:
+    """Baseline, with modules and gain per language."""
+    rows = [[g.row, str(g.baseline), str(g.with_modules), g.gain.signed()] for g in comparison.gains]
+    columns = ["language", ("baseline", "right"), ("with", "right"), ("gain", "right")]
+    return Table(f"{comparison.task}: {comparison.metric}", columns, rows, _gain_caption(comparison))
+
+
+def _gain_caption(comparison: Comparison) -> str:
+    paired = _seeds_caption(comparison.seeds) if comparison.paired else "points (0-100), not paired: no common seed"
+    return paired + (f"; left out: {', '.join(comparison.left_out)}" if comparison.left_out else "")
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON: languages and means apart, every number with its deviation and seeds."""
+    rows = {
+        gain.row: {"baseline": vars(gain.baseline), "with": vars(gain.with_modules), "gain": vars(gain.gain)}
+        for gain in comparison.gains
+    }
+    means = {name.replace(" ", "_").replace("-", "_"): rows.pop(name) for name in (MEAN, ZERO_SHOT) if name in rows}
+    return {
+        "schema": 1,
+        "task": comparison.task,
+        "metric": comparison.metric,
+        "paired": comparison.paired,
+        "seeds": list(comparison.seeds),
+        "left_out": list(comparison.left_out),
+        "languages": rows,
+        **means,
+    }
