@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from adaptxfer.errors import nearest
 from adaptxfer.tasks.examples import (
     Answer,
     ChooseExample,
@@ -18,7 +17,7 @@ from adaptxfer.tasks.examples import (
     TagExample,
 )
 from adaptxfer.tasks.spec import UNSEEN, Rows, TaskSpec
-from adaptxfer.tasks.template import FIELDS, RowError, fill
+from adaptxfer.tasks.template import FIELDS, RowError, among, filler
 
 
 class Builder:
@@ -32,12 +31,12 @@ class Builder:
 
     def __init__(self, spec: TaskSpec, source: Rows, language: str) -> None:
         self.spec, self.source, self.notes = spec, source, Counter()
-        self.templates = {name: f"{{{name}?}}" for name in FIELDS[spec.kind]} | dict(source.columns)
-        same = {key: key for key in source.unlabelled}
-        self.values = {
-            column: {**same, **{ours: ours for ours in known.values()}, **known}
+        values = {
+            column: {same: same for same in (*source.unlabelled, *known.values())} | dict(known)
             for column, known in source.values.items()
         }
+        templates = {name: f"{{{name}?}}" for name in FIELDS[spec.kind]} | dict(source.columns)
+        self.fields = {name: filler(template, values) for name, template in templates.items()}
         self.where = {key: expand(pattern, source, language) for key, pattern in source.where.items()}
         self.labels = frozenset(spec.labels)
         kind = "pair" if "query" in source.columns else spec.kind
@@ -62,40 +61,36 @@ class Builder:
         """
         if not self.wanted(row):
             return []
-        given = fill(self.templates["id"], row, self.values)
+        given = self.fields["id"](row)
         made = self.make(str(number - 1) if given in (None, "") else sound(str(given)), row)
         return made if isinstance(made, list) else [made]
 
-    def _get(self, field: str, row: Mapping[str, Any]) -> Any:
-        return fill(self.templates[field], row, self.values)
-
     def _text(self, field: str, row: Mapping[str, Any]) -> str:
-        value = self._get(field, row)
+        value = self.fields[field](row)
         if not isinstance(value, str):
             raise RowError(f"has {value!r} as {field}; expected text")
         return sound(value)
 
     def _classify(self, key: str, row: Mapping[str, Any]) -> ClassifyExample:
-        second = None if self._get("second", row) is None else self._text("second", row)
-        return ClassifyExample(key, self._text("first", row), second, self._label(self._get("label", row)))
+        second = None if self.fields["second"](row) is None else self._text("second", row)
+        return ClassifyExample(key, self._text("first", row), second, self._label(self.fields["label"](row)))
 
     def _label(self, value: Any) -> str | None:
         if value is None or str(value) in self.source.unlabelled:
             return None
         name = str(value)
         if name not in self.labels:
-            raise RowError(f"has the label {value!r}. {nearest(name, self.spec.labels)}")
+            raise RowError(f"has the label {value!r}; expected {among(self.spec.labels)}")
         return name
 
     def _choose(self, key: str, row: Mapping[str, Any]) -> ChooseExample:
-        choices = self._get("choices", row)
+        choices = self.fields["choices"](row)
         if not isinstance(choices, (list, tuple)) or len(choices) < 2:
             raise RowError(f"has {choices!r} as choices; expected a list of at least two")
-        joined = self.source.columns.get("choice")
-        if joined is not None:
-            choices = [fill(joined, {**row, "choice": choice}, self.values) for choice in choices]
+        if "choice" in self.source.columns:
+            choices = [self.fields["choice"]({**row, "choice": choice}) for choice in choices]
         texts = tuple(sound(choice) if isinstance(choice, str) else _no_text("choice", choice) for choice in choices)
-        return ChooseExample(key, self._text("context", row), texts, self._index(self._get("label", row), len(texts)))
+        return ChooseExample(key, self._text("context", row), texts, self._index(self.fields["label"](row), len(texts)))
 
     def _index(self, value: Any, count: int) -> int | None:
         if value is None or str(value) in self.source.unlabelled:
@@ -106,7 +101,7 @@ class Builder:
         return index
 
     def _tag(self, key: str, row: Mapping[str, Any]) -> TagExample:
-        words, tags = self._get("words", row), self._get("tags", row)
+        words, tags = self.fields["words"](row), self.fields["tags"](row)
         if not isinstance(words, list) or not words or any(not isinstance(word, str) for word in words):
             raise RowError(f"has {str(words)[:60]!r} as words; expected a list of words")
         if tags is None:
@@ -116,16 +111,19 @@ class Builder:
         return TagExample(key, tuple(map(sound, words)), tuple(map(self._tag_name, tags)))
 
     def _tag_name(self, tag: Any) -> str:
-        if tag in self.labels or (self.spec.open_labels and not self.labels and isinstance(tag, str)):
+        if not isinstance(tag, str | int):
+            raise RowError(f"has the tag {tag!r}; expected text")
+        tag = str(tag)
+        if tag in self.labels or (self.spec.open_labels and not self.labels):
             return tag
         if self.spec.open_labels:
             return UNSEEN
-        raise RowError(f"has the tag {tag!r}. {nearest(str(tag), self.spec.labels)}")
+        raise RowError(f"has the tag {tag!r}; expected {among(self.spec.labels)}")
 
     def _span(self, key: str, row: Mapping[str, Any]) -> SpanExample:
         context = self._text("context", row)
-        answers = tuple(self._place(context, text, start) for text, start in pairs(self._get("answers", row)) if text)
-        impossible = self._get("impossible", row)
+        answers = tuple(self._place(context, text, start) for text, start in pairs(self.fields["answers"](row)) if text)
+        impossible = self.fields["impossible"](row)
         if impossible is None:  # tables leave the flag out: an empty list of answers then means the same
             impossible = "impossible" in self.source.columns
         return SpanExample(key, self._text("question", row), context, answers, bool(impossible) and not answers)
@@ -139,7 +137,7 @@ class Builder:
         return Answer(text, found)
 
     def _retrieve(self, key: str, row: Mapping[str, Any]) -> RetrieveExample:
-        side, context, gold = self._get("side", row), self._get("context", row), self._get("gold", row)
+        side, context, gold = self.fields["side"](row), self.fields["context"](row), self.fields["gold"](row)
         if side not in ("query", "candidate"):
             raise RowError(f"has {side!r} as side; expected query or candidate")
         if not isinstance(gold, list | None) or not isinstance(context, str | None):

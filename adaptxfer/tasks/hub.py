@@ -58,7 +58,7 @@ def config_for(source: HubSource, language: str, pattern: str | None) -> str | N
         AdaptxferError: if it is known to be bad, with the reason and what to use instead.
     """
     config = pattern and expand(pattern, source, language)
-    if config in source.known_bad:
+    if config is not None and config in source.known_bad:
         bad = source.known_bad[config]
         raise data_error(f"{source.id} ({config}) is not used: {bad.reason}.", f"Instead: {bad.instead}.")
     return config

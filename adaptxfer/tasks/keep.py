@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from adaptxfer.tasks.examples import Example, RetrieveExample, SpanExample, TagExample
+from adaptxfer.tasks.examples import ChooseExample, ClassifyExample, Example, RetrieveExample, SpanExample, TagExample
 
 PLACEHOLDER_ROWS = 50
 """An evaluation split of at least this many rows that all carry one label has placeholders, not labels."""
@@ -81,10 +81,15 @@ def is_labelled(item: Example) -> bool:
 
 def has_placeholders(items: list[Example]) -> bool:
     """True if one label stands on every row of many, as in test files whose labels were taken out."""
-    if len(items) < PLACEHOLDER_ROWS or isinstance(items[0], SpanExample | RetrieveExample):
+    if len(items) < PLACEHOLDER_ROWS:
         return False
-    labels = {label for item in items for label in (item.tags if isinstance(item, TagExample) else (item.label,))}
-    return len(labels) == 1
+    return len({label for item in items for label in _labels(item)}) == 1
+
+
+def _labels(item: Example) -> tuple[str | int | None, ...]:
+    if isinstance(item, TagExample):
+        return item.tags or ()
+    return (item.label,) if isinstance(item, ClassifyExample | ChooseExample) else ()
 
 
 def without_label(item: Example) -> Example:

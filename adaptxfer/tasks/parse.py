@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from adaptxfer.errors import AdaptxferError, nearest, use_error
+from adaptxfer.errors import AdaptxferError, use_error
 from adaptxfer.files import check_name, content_hash, read_text
 from adaptxfer.tasks.examples import KINDS
+from adaptxfer.tasks.parse_places import languages, places
 from adaptxfer.tasks.spec import (
     METHODS,
     ROLES,
-    FileSource,
-    HubSource,
-    KnownBad,
     MetricOptions,
     RetrieveOptions,
     TaskSpec,
@@ -23,25 +20,6 @@ from adaptxfer.tasks.spec import (
     TrainOptions,
 )
 from adaptxfer.tasks.table import Table
-from adaptxfer.tasks.template import fields_for
-
-LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?(-[a-z]{2,3})?")
-READERS = ("jsonl", "json", "csv", "tsv", "squad", "tags", "conllu", "bitext", "bucc", "ccg", "hellaswag", "lareqa")
-OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "tags": {"separator": ("tab", "space")},
-    "conllu": {"words": (True, False)},
-    "tsv": {"split": (["words", "tags"],)},
-}
-"""Options of a reader with the values they take."""
-
-
-class Shared(NamedTuple):
-    """What the task says once for all its places; a place may override it."""
-
-    kind: str
-    columns: dict[str, Any]
-    values: dict[str, dict[str, str]]
-    codes: dict[str, str]
 
 
 def parse_task(path: Path) -> TaskSpec:
@@ -100,7 +78,7 @@ def _task(top: Table, path: Path, digest: str) -> TaskSpec:
         name=_name(top, "name"),
         kind=kind,
         role=top.texts("role", choices=ROLES, least=1),
-        languages=_languages(top, "languages", least=1),
+        languages=languages(top, "languages", least=1),
         origin=path,
         digest=digest,
         version=top.integer("version", 1, least=1),
@@ -114,7 +92,7 @@ def _task(top: Table, path: Path, digest: str) -> TaskSpec:
         train=_train(top.table("train")),
         metric=_metric(top.table("metric")),
         retrieve=_retrieve(top.table("retrieve")),
-        **_places(top, kind),
+        **places(top, kind),
         export=top.free("export"),
         expect=top.free("expect"),
     )
@@ -130,14 +108,6 @@ def _name(table: Table, key: str) -> str:
     except AdaptxferError as error:
         table.fault(key, str(error))
         return name
-
-
-def _languages(table: Table, key: str, least: int = 0) -> tuple[str, ...]:
-    codes = table.texts(key, None if least else (), least=least)
-    for code in codes:
-        if not LANGUAGE.fullmatch(code):
-            table.fault(key, f'{code!r} is not a language code such as "sw", "swh_Latn" or, for a pair, "de-en"')
-    return codes
 
 
 def _labels(top: Table, kind: str) -> tuple[str, ...]:
@@ -203,76 +173,6 @@ def _retrieve(table: Table) -> RetrieveOptions:
     options = RetrieveOptions(table.text("pooling", "mean", choices=("mean", "first")), found or default.layer)
     table.close()
     return options
-
-
-def _places(top: Table, kind: str) -> dict[str, Any]:
-    """The Hub and file sources, each with the task's own columns and values underneath its own."""
-    shared = Shared(kind, top.free("columns"), top.nested("values"), top.strings("codes"))
-    hub = tuple(_hub(table, shared) for table in top.tables("hub"))
-    files = tuple(_file(table, shared) for table in top.tables("files"))
-    if not hub and not files and not top.data.get("pool"):
-        top.fault("hub", "the task has no data; add [[hub]], [[files]] or pool")
-    return {"hub": hub, "files": files}
-
-
-def _rows(table: Table, shared: Shared) -> dict[str, Any]:
-    merged = {**shared.columns, **table.free("columns")}
-    for name, problem in fields_for(shared.kind, merged):
-        table.fault(f"columns.{name}", problem)
-    own = table.nested("values")
-    return {
-        "splits": table.lists("splits"),
-        "columns": merged,
-        "values": {key: {**shared.values.get(key, {}), **own.get(key, {})} for key in {**shared.values, **own}},
-        "where": table.strings("where"),
-        "codes": {**shared.codes, **table.strings("codes")},
-        "unlabelled": table.texts("unlabelled", ("", "-", "-1")),
-        "languages": _languages(table, "languages"),
-    }
-
-
-def _hub(table: Table, shared: Shared) -> HubSource:
-    bad = {}
-    for key, entry in table.table("known_bad").each():
-        bad[key] = KnownBad(entry.text("reason"), entry.text("instead"))
-        entry.close()
-    source = HubSource(
-        **_rows(table, shared),
-        id=table.text("id"),
-        config=table.text("config", "") or None,
-        candidates=table.text("candidates", "") or None,
-        revision=table.text("revision", "") or None,
-        verified=table.flag("verified", False),
-        known_bad=bad,
-    )
-    if not source.splits:
-        table.fault("splits", 'missing; name the splits, as in { train = "train", dev = "validation" }')
-    table.close()
-    return source
-
-
-def _file(table: Table, shared: Shared) -> FileSource:
-    reader = table.text("reader", choices=READERS)
-    options, known = table.free("options"), OPTIONS.get(reader, {})
-    for key, value in options.items():
-        if key not in known:
-            table.fault(f"options.{key}", f"the reader {reader!r} has no such option. {nearest(key, known)}")
-        elif value not in known[key]:
-            table.fault(f"options.{key}", f"{value!r} is not one of {', '.join(map(repr, known[key]))}")
-    source = FileSource(
-        **_rows(table, shared),
-        reader=reader,
-        paths=table.texts("paths", least=1),
-        names=table.texts("names", ()),
-        beside=table.strings("beside"),
-        options=options,
-        embedded=table.flag("embedded", False),
-    )
-    for path in (*source.paths, *source.beside.values()):
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            table.fault("paths", f"{path!r} leaves the data folder")
-    table.close()
-    return source
 
 
 def _expect(top: Table, spec: TaskSpec) -> None:

@@ -120,6 +120,9 @@ def _with_companions(source: FileSource, path: Path, language: str, name: str) -
 
 
 def _existing(root: Path, pattern: str) -> list[Path]:
+    """Files that a filled-in pattern names, packed or not; never one outside of ``root``."""
+    if ".." in Path(pattern).parts or Path(pattern).is_absolute():
+        return []
     if "*" not in pattern:
         return [path for path in (root / pattern, root / f"{pattern}.gz") if path.is_file()][:1]
     plain = {path for path in root.glob(pattern) if path.is_file()}
