@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from adaptxfer import __version__
-from adaptxfer.cli import doctor, runs, tasks, train
+from adaptxfer.cli import doctor, export, runs, suite, tasks, train
 from adaptxfer.cli.options import Json
 from adaptxfer.console import console
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 train.register(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(runs.app, name="runs")
+app.command("suite")(suite.suite)
+app.add_typer(export.app, name="export")
 app.command("doctor")(doctor.doctor)
 
 

@@ -57,6 +57,14 @@ class BaseModel:
         """As stored in a bundle and a manifest."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> BaseModel:
+        """Rebuild from `to_dict`; TypeError if a field is missing, unknown or empty."""
+        base = cls(**found)
+        if not all(isinstance(value, str) and value for value in (base.id, base.fingerprint, base.model_type)):
+            raise TypeError("id, fingerprint and model_type of the base model must be words")
+        return base
+
 
 @dataclass(frozen=True)
 class ModelHints:
@@ -139,6 +147,11 @@ def check_config(folder: Path) -> dict[str, Any]:
     Raises:
         AdaptxferError: naming the key that is refused, or the model type if it is not supported.
     """
+    if (folder / "adapter_config.json").exists():  # transformers would follow it to another model, unchecked
+        raise data_error(
+            f"{folder.name} holds an adapter_config.json: it is a module, not a base model.",
+            "Give the base model it was trained on.",
+        )
     config = read_json(folder / "config.json", "base model config")
     if not isinstance(config, dict):
         raise data_error(f"{folder / 'config.json'} is not a JSON object.")
@@ -168,6 +181,9 @@ def read_hints(folder: Path) -> ModelHints:
     if not path.is_file():
         return ModelHints()
     found = read_json(path, "model hints")
+    fits = {"max_length": int, "retrieval_layer": int, "learning_rate": dict}
+    if not isinstance(found, dict) or any(not isinstance(found.get(k), t | None) for k, t in fits.items()):
+        raise data_error(f"{path} should hold max_length, retrieval_layer (numbers) and learning_rate (by method).")
     return ModelHints(found.get("max_length"), found.get("retrieval_layer"), found.get("learning_rate"))
 
 
@@ -192,11 +208,11 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
             trust_remote_code=False,
             local_files_only=True,
             attn_implementation="sdpa",
-            dtype="auto",
+            dtype=torch.float32,  # exact for fp16 and bf16 files, whatever the config says
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # safetensors and tokenizers have errors of their own for damaged files
         raise data_error(f"{name} cannot be loaded: {_first_line(error)}.", "Fetch it again.") from error
     if info["missing_keys"] or info["mismatched_keys"]:
         missing = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
@@ -211,11 +227,11 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         network.config.num_hidden_layers,
         network.config.hidden_size,
     )
-    return Encoder(network.to(torch.float32), tokenizer, base, read_hints(folder))
+    return Encoder(network, tokenizer, base, read_hints(folder))
 
 
 def fingerprint(network: nn.Module) -> str:
-    """A hash that tells base models apart: names, shapes and up to 1,024 evenly spaced values of every weight.
+    """A hash that tells base models apart: names, shapes and at most 1,024 evenly spaced values of every weight.
 
     Values are compared as float32, so the same weights stored as fp16 and loaded as fp32 agree; a copy resaved in
     another file layout agrees too.
@@ -225,9 +241,9 @@ def fingerprint(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         flat = value.detach().reshape(-1)
-        step = max(1, flat.numel() // 1024)
+        step = max(1, -(-flat.numel() // 1024))
         digest.update(json.dumps([name, list(value.shape)]).encode())
-        digest.update(flat[::step][:1024].to(torch.float32).cpu().numpy().tobytes())
+        digest.update(flat[::step].to(torch.float32).cpu().numpy().tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from adaptxfer.errors import data_error, nearest, use_error
 from adaptxfer.files import read_json
 from adaptxfer.modules.composition import Fuse, Leaf, Tree
-from adaptxfer.modules.method import Method, seeded
+from adaptxfer.modules.method import Method, check_module_name, check_number, seeded
 from adaptxfer.modules.weights import load_into, read_tensors
 
 VARIANTS = ("seq_bn", "double_seq_bn", "par_bn")
@@ -34,7 +36,13 @@ class Bottleneck(Method):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
-        adapters.init(network)
+        try:
+            adapters.init(network)
+        except ValueError as error:
+            kind = network.config.model_type  # type: ignore[union-attr]
+            raise use_error(
+                f"The adapters library has no bottlenecks for {kind} models.", "Use --method lora or full."
+            ) from error
         self._fusions: list[str] = []
 
     def add(self, name: str, options: Mapping[str, Any], seed: int) -> None:
@@ -42,23 +50,30 @@ class Bottleneck(Method):
         options = self.check_options(options)
         if options["variant"] not in VARIANTS:
             raise use_error(f"Variant {options['variant']!r} is unknown.", nearest(str(options["variant"]), VARIANTS))
+        for key, least, below in (("reduction", 1, 10_000), ("dropout", 0, 1)):
+            if options[key] is not None:
+                check_number(options, key, least, below)
         changed = {"reduction_factor": options["reduction"], "dropout": options["dropout"]}
         config = AdapterConfig.load(options["variant"], **{k: v for k, v in changed.items() if v is not None})
         self._add(name, config, seed)
 
     def _add(self, name: str, config: Any, seed: int) -> None:
-        with seeded(seed, "module", name):
+        with seeded(seed, "module", check_module_name(name)):
             self.network.add_adapter(name, config=config)  # type: ignore[operator]
 
     def add_fusion(self, fused: Fuse, seed: int) -> None:
         """Attach AdapterFusion (Pfeiffer et al. 2021): dynamic query, key and value, value near identity."""
+        self._add_fusion(fused, AdapterFusionConfig.load("dynamic"), seed)
+
+    def _add_fusion(self, fused: Fuse, config: Any, seed: int) -> None:
         with seeded(seed, "fusion", fused.key):
-            self.network.add_adapter_fusion(_compose(fused), config=AdapterFusionConfig.load("dynamic"))  # type: ignore[operator]
+            self.network.add_adapter_fusion(_compose(fused), config=config)  # type: ignore[operator]
         self._fusions.append(fused.key)
 
     def activate(self, tree: Tree) -> None:
         """Run the forward pass through ``tree``."""
-        self.network.set_active_adapters(_compose(tree))  # type: ignore[operator]
+        with _quiet():
+            self.network.set_active_adapters(_compose(tree))  # type: ignore[operator]
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """Weights of one bottleneck under the library's names."""
@@ -80,7 +95,7 @@ class Bottleneck(Method):
         config = _read_config(folder / "adapter_config.json", self.network)
         try:
             self._add(name, BnConfig.from_dict(dict(config["config"])), 0)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise data_error(f"{folder} does not describe a bottleneck adapter ({error}).") from error
 
     def read(self, name: str, folder: Path) -> dict[str, Tensor]:
@@ -95,10 +110,13 @@ class Bottleneck(Method):
 
     def load_fusion(self, fused: Fuse, folder: Path) -> None:
         """Attach a fusion layer saved by `save_fusion` over the same module names."""
-        found = _read_config(folder / "adapter_fusion_config.json", self.network).get("name")
-        if found != fused.key:
-            raise data_error(f"{folder} is a fusion over {found}, expected {fused.key}.")
-        self.add_fusion(fused, 0)
+        found = _read_config(folder / "adapter_fusion_config.json", self.network)
+        if found.get("name") != fused.key:
+            raise data_error(f"{folder} is a fusion over {found.get('name')}, expected {fused.key}.")
+        try:
+            self._add_fusion(fused, AdapterFusionConfig.from_dict(dict(found["config"])), 0)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise data_error(f"{folder} does not describe a fusion ({error}).") from error
         load_into(self.fusion_parameters(fused.key), folder / "model_adapter_fusion.safetensors")
 
     def penalty(self) -> Tensor | None:
@@ -110,6 +128,21 @@ class Bottleneck(Method):
                     identity = torch.eye(len(weight), device=weight.device, dtype=weight.dtype)
                     terms.append(0.01 * (identity - weight).square().sum())
         return torch.stack(terms).sum() if terms else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside the block `adapters` does not warn that nothing is active, as it does on the way to activating it."""
+    log = logging.getLogger("adapters.model_mixin")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "none are activated" not in record.getMessage()
+
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
 
 
 def _compose(tree: Tree) -> Any:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from adaptxfer.encoder import BaseModel
 from adaptxfer.errors import data_error
-from adaptxfer.files import check_name, file_hash, read_json, write_json
-from adaptxfer.modules.composition import METHODS, Leaf, Tree, from_json, fusions, leaves, to_json
+from adaptxfer.files import check_name, file_hash, read_json, write_error, write_json
+from adaptxfer.modules.composition import METHODS, Leaf, Tree, check_tree, from_json, fusions, leaves, to_json
 
 if TYPE_CHECKING:
     from adaptxfer.encoder import Encoder
@@ -73,24 +73,39 @@ class Bundle:
 
 
 def save_bundle(model: AdaptedModel, bundle: Bundle) -> Bundle:
-    """Write all parts below ``bundle.folder``; ``bundle.json`` comes last and makes it readable."""
-    from adaptxfer.modules.weights import save_tensors
+    """Write all parts below ``bundle.folder``; ``bundle.json`` comes last and makes it readable.
 
-    folder, method = bundle.folder, model.method
+    Raises:
+        AdaptxferError: if the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    folder = bundle.folder
     (folder / FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / "module", ignore_errors=True)
-    for name in leaves(bundle.tree):
-        bundle.module_folder(name).mkdir(parents=True, exist_ok=True)
-        method.save(name, bundle.module_folder(name))
-    for fused in fusions(bundle.tree):
-        method.save_fusion(fused, folder / "module" / "fusion")
-    if model.heads:
-        save_tensors(folder / "head.safetensors", model.heads.state_dict())
+    try:
+        _save_parts(model, bundle)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise data_error(f"Writing {folder} failed: {error}.", "Free some space and run it again.") from error
     parts = [*sorted((folder / "module").rglob("*")), folder / "head.safetensors"]
     hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in parts if path.is_file()}
     saved = replace(bundle, files=hashes)
     write_json(folder / FILE, saved.to_dict())
     return saved
+
+
+def _save_parts(model: AdaptedModel, bundle: Bundle) -> None:
+    from adaptxfer.modules.weights import save_tensors
+
+    for name in leaves(bundle.tree):
+        bundle.module_folder(name).mkdir(parents=True, exist_ok=True)
+        model.method.save(name, bundle.module_folder(name))
+    for fused in fusions(bundle.tree):
+        model.method.save_fusion(fused, bundle.folder / "module" / "fusion")
+    if model.heads:
+        save_tensors(bundle.folder / "head.safetensors", model.heads.state_dict())
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -113,7 +128,7 @@ def read_bundle(folder: Path) -> Bundle:
         heads = {check_name(task, "task"): HeadSpec.from_dict(spec) for task, spec in found["heads"].items()}
         bundle = Bundle(
             Path(folder),
-            BaseModel(**found["base_model"]),
+            BaseModel.from_dict(found["base_model"]),
             found["method"],
             from_json(found["composition"]),
             str(found["task"]),
@@ -123,6 +138,7 @@ def read_bundle(folder: Path) -> Bundle:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise data_error(f"{path} is not a complete bundle ({type(error).__name__}: {error}).") from error
+    check_tree(bundle.tree, bundle.method)
     _verify(bundle)
     return bundle
 
@@ -172,6 +188,9 @@ def load_bundle(bundle: Bundle, encoder: Encoder) -> AdaptedModel:
     from adaptxfer.modules.weights import load_into
 
     check_base(bundle, encoder.base)
+    for task, spec in bundle.heads.items():
+        if spec.width != encoder.base.width:
+            raise data_error(f"The head for {task} has width {spec.width}, the base model {encoder.base.width}.")
     method = make_method(bundle.method, encoder.network)
     attach(bundle, method)
     method.activate(bundle.tree)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adaptxfer.errors import data_error, use_error
+from adaptxfer.errors import AdaptxferError, data_error, use_error
 from adaptxfer.files import check_name
 
 METHODS = ("bottleneck", "lora", "full")
@@ -98,6 +98,20 @@ def from_json(value: Any) -> Tree:
     raise data_error(f"{str(value)[:200]} is not a composition.", "Expected a name, {fuse: names} or {stack: parts}.")
 
 
+def check_tree(tree: Tree, method: str) -> None:
+    """Refuse a tree that makes no sense or that ``method`` cannot build, before anything is loaded.
+
+    Raises:
+        AdaptxferError: with a sentence that says what works instead.
+    """
+    arranged = [part for part in (tree, *fusions(tree)) if not isinstance(part, Leaf)]
+    if len(set(leaves(tree))) < len(leaves(tree)) or any(len(part.children) < 2 for part in arranged):
+        raise data_error(f"{to_json(tree)} is not a composition.", "A stack or fusion has two or more different parts.")
+    for how, found in (("fuse", fusions(tree)), ("stack", arranged)):
+        if found and how not in WORKS[method]:
+            raise _cannot(how, method)
+
+
 def check_how(how: str, method: str, intermediates: int, own_module: bool = False) -> None:
     """Refuse what a method cannot do before anything is loaded.
 
@@ -106,12 +120,10 @@ def check_how(how: str, method: str, intermediates: int, own_module: bool = Fals
     """
     if how not in HOWS:
         raise use_error(f"--how {how!r} is unknown.", f"Choose one of {', '.join(HOWS)}.")
+    if method not in METHODS:
+        raise use_error(f"--method {method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
     if how not in WORKS[method]:
-        raise use_error(
-            f"--how {how} does not work with --method {method}: {_why_not(how, method)}",
-            f"With {method} use {', '.join(WORKS[method])}"
-            + ("; --method bottleneck can fuse." if how == "fuse" else "."),
-        )
+        raise _cannot(how, method)
     least, most = {"none": (0, 0), "fuse": (2, 64), "merge": (2, 64)}.get(how, (1, 1))
     if not least <= intermediates <= most:
         wanted = str(least) if least == most else f"{least} or more"
@@ -123,10 +135,14 @@ def check_how(how: str, method: str, intermediates: int, own_module: bool = Fals
         raise use_error(f"--own-module belongs to --how fuse, not {how}.", "A stack has its own target module anyway.")
 
 
-def _why_not(how: str, method: str) -> str:
+def _cannot(how: str, method: str) -> AdaptxferError:
+    why = f"peft has no {how} for LoRA."
     if method == "full":
-        return "full fine-tuning changes the encoder itself, there is no module to arrange."
-    return f"peft has no {how} for LoRA."
+        why = "full fine-tuning changes the encoder itself, there is no module to arrange."
+    return use_error(
+        f"--how {how} does not work with --method {method}: {why}",
+        f"With {method} use {', '.join(WORKS[method])}" + ("; --method bottleneck can fuse." if how == "fuse" else "."),
+    )
 
 
 def target_tree(how: str, target: str, intermediates: Sequence[str], own_module: bool = False) -> Tree:

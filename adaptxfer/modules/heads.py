@@ -52,7 +52,7 @@ class HeadSpec:
             AdaptxferError: if fields are missing or of a wrong type.
         """
         try:
-            return cls(
+            spec = cls(
                 str(found["kind"]),
                 int(found["width"]),
                 tuple(map(str, found["labels"])),
@@ -61,6 +61,9 @@ class HeadSpec:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise data_error(f"The head of this bundle is not described completely ({error}).") from error
+        if spec.width < 1 or not 0 <= spec.dropout < 1 or (spec.kind in ("classify", "tag") and not spec.labels):
+            raise data_error("The head of this bundle has an impossible width, dropout or number of labels.")
+        return spec
 
 
 class Head(nn.Module):

@@ -9,14 +9,18 @@ from typing import Any, ClassVar
 import peft
 from torch import Tensor, nn
 
-from adaptxfer.errors import data_error, use_error
-from adaptxfer.files import read_json
+from adaptxfer.errors import AdaptxferError, data_error, use_error
+from adaptxfer.files import read_json, write_json
 from adaptxfer.modules.composition import Fuse, Tree, leaves
-from adaptxfer.modules.method import Method, seeded
+from adaptxfer.modules.method import Method, check_module_name, check_number, seeded
 from adaptxfer.modules.weights import read_tensors, save_tensors
 
 FILE = "adapter_model.safetensors"
 _CONFIG_KEYS = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"}
+_NO_EFFECT = {"peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type",
+              "inference_mode", "megatron_core", "qalora_group_size"}  # fmt: skip
+_PLAIN_START = (True, False, "gaussian", "orthogonal", "eva")
+"""Values of ``init_lora_weights`` that leave the base model's weights as they are."""
 
 
 class Lora(Method):
@@ -37,17 +41,18 @@ class Lora(Method):
         """Attach a fresh LoRA: A drawn from ``seed`` and ``name``, B zero."""
         options = self.check_options(options)
         config = peft.LoraConfig(
-            r=int(options["r"]),
+            r=options["r"],
             lora_alpha=options["alpha"],
-            lora_dropout=float(options["dropout"]),
+            lora_dropout=options["dropout"],
             target_modules=list(options["target_modules"]),
             base_model_name_or_path=self.network.name_or_path,
         )
         self._add(name, config, seed)
 
     def _add(self, name: str, config: peft.LoraConfig, seed: int) -> None:
-        if name in "lora_":  # peft mistakes such a name for a piece of its own prefix
+        if check_module_name(name) in "lora_":  # peft mistakes such a name for a piece of its own prefix
             raise use_error(f"{name!r} is no usable name for a LoRA module.", "Give the task another name.")
+        _check_config(config)
         try:
             with seeded(seed, "module", name):
                 if self._wrapped is None:
@@ -55,11 +60,9 @@ class Lora(Method):
                 else:
                     self._wrapped.add_adapter(name, config)
         except ValueError as error:
-            targets = ", ".join(sorted(config.target_modules or ()))
-            raise use_error(
-                f"LoRA finds nothing to adapt: target modules {targets}.",
-                "XLM-R has query, key, value, dense (give names of linear layers).",
-            ) from error
+            raise _nothing_to_adapt(config) from error
+        if any(".lora_embedding_" in key for key in self.network.state_dict()):
+            raise _nothing_to_adapt(config)
 
     def activate(self, tree: Tree) -> None:
         """Run the forward pass through all modules of the tree at once."""
@@ -76,15 +79,19 @@ class Lora(Method):
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """Weights of one LoRA under the keys of its file (the name is not part of them)."""
         return {
-            "base_model.model." + key.replace(f".{name}.", "."): parameter
+            f"base_model.model.{key.removesuffix(f'.{name}.weight')}.weight": parameter
             for key, parameter in self.network.named_parameters()
-            if ".lora_" in key and f".{name}." in key
+            if key.endswith((f".lora_A.{name}.weight", f".lora_B.{name}.weight"))
         }
 
     def save(self, name: str, folder: Path) -> None:
         """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
         self._model.peft_config[name].save_pretrained(str(folder), auto_mapping_dict=self._auto_mapping())
+        config = read_json(folder / "adapter_config.json")
+        if isinstance(config["target_modules"], list):  # a set in peft: its order changes from process to process
+            config["target_modules"].sort()
+        write_json(folder / "adapter_config.json", config)
         save_tensors(folder / FILE, self.parameters(name))
 
     def _auto_mapping(self) -> dict[str, str]:
@@ -93,7 +100,10 @@ class Lora(Method):
 
     def attach(self, name: str, folder: Path) -> None:
         """Attach a LoRA as ``adapter_config.json`` describes it."""
-        self._add(name, self._read_config(folder), 0)
+        try:
+            self._add(name, self._read_config(folder), 0)
+        except (TypeError, RuntimeError, ArithmeticError) as error:
+            raise data_error(f"{folder} does not describe a LoRA module ({error}).") from error
 
     def read(self, name: str, folder: Path) -> dict[str, Tensor]:
         """Weights of a LoRA saved here or by `peft`, whatever name it had."""
@@ -102,6 +112,8 @@ class Lora(Method):
     def scale(self, folder: Path) -> float:
         """Alpha / r, or alpha / sqrt(r) for a rank-stabilised LoRA."""
         config = self._read_config(folder)
+        if config.rank_pattern or config.alpha_pattern:
+            raise use_error(f"{folder} has another r or alpha in some layers, so it cannot be merged.")
         return config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
 
     def _read_config(self, folder: Path) -> peft.LoraConfig:
@@ -112,6 +124,33 @@ class Lora(Method):
             raise data_error(f"{folder} carries a head inside the LoRA (modules_to_save).", "Train it without.")
         try:
             known = {key: value for key, value in found.items() if key in _CONFIG_KEYS}
-            return peft.LoraConfig(**known, base_model_name_or_path=self.network.name_or_path)
-        except (TypeError, ValueError) as error:
+            config = peft.LoraConfig(**known, base_model_name_or_path=self.network.name_or_path)
+            _check_config(config)
+        except (TypeError, ValueError, AdaptxferError) as error:
             raise data_error(f"{folder} does not describe a LoRA module ({error}).") from error
+        if strange := sorted(_unsupported(found)):
+            raise data_error(f"{folder} is a LoRA with {', '.join(strange)}, which is not supported here.")
+        return config
+
+
+def _unsupported(found: Mapping[str, Any]) -> list[str]:
+    """Keys of a LoRA config that change what it computes in a way that is not read here."""
+    plain = peft.LoraConfig().to_dict()
+    unread = set(found) - _CONFIG_KEYS - _NO_EFFECT - {"init_lora_weights"}
+    changed = [key for key in unread if found[key] not in (plain.get(key), None, False, [], {})]
+    return changed + ([] if found.get("init_lora_weights", True) in _PLAIN_START else ["init_lora_weights"])
+
+
+def _check_config(config: peft.LoraConfig) -> None:
+    values = {"r": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
+    check_number(values, "r", 1, 10_000, whole=True)
+    check_number(values, "alpha", 1e-6, 1e6)
+    check_number(values, "dropout", 0, 1)
+
+
+def _nothing_to_adapt(config: peft.LoraConfig) -> AdaptxferError:
+    found = config.target_modules
+    targets = found if isinstance(found, str) else ", ".join(sorted(found or ())) or "none"
+    return use_error(
+        f"LoRA finds no linear layers to adapt: target modules {targets}.", "XLM-R has query, key, value, dense."
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptxfer.errors import use_error
-from adaptxfer.files import derived_seed
+from adaptxfer.files import check_name, derived_seed
 from adaptxfer.modules.composition import Fuse, Tree
 from adaptxfer.modules.weights import copy_into
 
@@ -23,8 +23,35 @@ def seeded(seed: int, *names: str) -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, *names))
+        torch.default_generator.manual_seed(derived_seed(seed, *names))  # the CPU's; everything is built there
         yield
+
+
+def check_module_name(name: str) -> str:
+    """Return ``name`` if torch can hold a module or head under it.
+
+    Raises:
+        AdaptxferError: if it has unsafe characters, or is a word like ``keys`` or ``type`` that torch keeps for itself.
+    """
+    from torch import nn
+
+    check_name(name, "module name")
+    if hasattr(nn.ModuleDict(), name):
+        raise use_error(f"{name!r} cannot name a module: torch uses that word itself.", "Give the task another name.")
+    return name
+
+
+def check_number(options: Mapping[str, Any], key: str, least: float, below: float, whole: bool = False) -> None:
+    """Refuse an option that is no number in [least, below).
+
+    Raises:
+        AdaptxferError: naming the option, the range and what was found.
+    """
+    value = options[key]
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not least <= value < below:
+        kind = "a whole number" if whole else "a number"
+        raise use_error(f"Option {key} must be {kind} from {least} to below {below}, got {value!r}.")
 
 
 class Method(ABC):

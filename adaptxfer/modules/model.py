@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adaptxfer.encoder import encode
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.modules.heads import Head
-from adaptxfer.modules.method import Method
+from adaptxfer.modules.method import Method, check_module_name
 
 
 def make_method(name: str, network: nn.Module) -> Method:
@@ -40,7 +40,7 @@ class AdaptedModel(nn.Module):
         super().__init__()
         self.network = method.network
         self.method = method
-        self.heads = nn.ModuleDict(dict(heads))
+        self.heads = nn.ModuleDict({check_module_name(task): head for task, head in heads.items()})
 
     def head(self, task: str) -> Head:
         """The head of one task.

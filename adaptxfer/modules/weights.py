@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, whole or not at all."""
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        AdaptxferError: if the disk is full or the file cannot be written; what was there before is kept.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_file(path) as temporary:
-        save_file(plain, temporary, metadata={"format": "pt"})
+        try:
+            save_file(plain, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise data_error(
+                f"Writing {path} failed: {error}.", "Free some space and run the same command again."
+            ) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.files import file_hash, read_json, write_error, write_json
-from adaptxfer.modules.weights import load_into, read_tensors, save_tensors
+from adaptxfer.modules.weights import copy_into, load_into, read_tensors, save_tensors
 
 KEEP = 2
 """Checkpoints kept, so that a damaged newest one has a predecessor."""
@@ -34,6 +34,7 @@ class Progress:
     best_step: int | None = None
     best_score: float | None = None
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of the last steps, for `Watch`
 
 
 class Checkpoints:
@@ -84,7 +85,7 @@ class Checkpoints:
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             try:
                 return self._load(path), damaged
-            except (AdaptxferError, KeyError, TypeError, ValueError) as error:
+            except (AdaptxferError, KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
                 damaged.append(f"Checkpoint {path.name} is damaged ({error}); using the one before it.")
         return None, damaged
 
@@ -96,9 +97,12 @@ class Checkpoints:
                 raise ValueError(f"{name} does not have its hash")
         if progress.best_step is not None:
             read_tensors(self._best_path(progress.best_step))
-        load_into(self.parameters, path / "weights.safetensors")
-        self._set_moments(read_tensors(path / "optimiser.safetensors"))
-        _set_random_states(read_tensors(path / "random.safetensors"))
+        weights, moments, random = (
+            read_tensors(path / f"{name}.safetensors") for name in ("weights", "optimiser", "random")
+        )
+        copy_into(self.parameters, weights, path.name)
+        self._set_moments(moments)
+        _set_random_states(random)
         return progress
 
     def _best_path(self, step: int) -> Path:
@@ -117,21 +121,25 @@ class Checkpoints:
                 key: found[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}|{key}" in found
             }
             if state:
-                self.optimiser.state[parameter] = {
-                    key: value if key == "step" and value.device == parameter.device else value.to(parameter.device)
-                    for key, value in state.items()
-                }
+                self.optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
 
     def _prune(self, progress: Progress) -> None:
-        paths = sorted(self.folder.glob("step-*"))
-        for path in paths[:-KEEP]:
+        """Keep the last checkpoints up to this step (later ones were damaged) and the best weights as each saw them."""
+        steps = {_step(path): path for path in self.folder.glob("step-*")}
+        kept = sorted(step for step in steps if step <= progress.step)[-KEEP:]
+        gone = [path for step, path in steps.items() if step not in kept]
+        for path in [*gone, *self.folder.glob(".step-*")]:
             shutil.rmtree(path, ignore_errors=True)
-        kept = {progress.best_step}
-        for path in paths[-KEEP:]:
-            kept.add(read_json(path / "state.json")["progress"]["best_step"])
-        for path in self.folder.glob("best-*.safetensors"):
-            if int(path.stem.split("-")[1]) not in kept:
-                path.unlink(missing_ok=True)
+        best = {_step(path): path for path in self.folder.glob("best-*.safetensors")}
+        # Each best file beats those before it, so the newest one up to a step was the best at that step.
+        wanted = {max((number for number in best if number <= step), default=None) for step in kept}
+        for step in set(best) - wanted:
+            best[step].unlink(missing_ok=True)
+
+
+def _step(path: Path) -> int:
+    """The step in the name of a checkpoint or of best weights."""
+    return int(path.stem.split("-")[1])
 
 
 def _random_states() -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from adaptxfer.training.checkpoint import Checkpoints, Progress
 from adaptxfer.training.optimiser import make_optimiser, rate
 from adaptxfer.training.options import TrainingOptions
 from adaptxfer.training.steps import Steps
-from adaptxfer.training.watch import Watch, chance_error
+from adaptxfer.training.watch import Watch, chance_error, check_finite
 
 Score = Callable[[AdaptedModel], float]
 Report = Callable[[Mapping[str, Any]], None]
@@ -80,7 +80,7 @@ def train(
     """
     torch.manual_seed(derived_seed(options.seed, "training"))
     run = _Run(model, trained, steps, options, folder, report)
-    watch = Watch(_chance_loss(model, steps), len(steps), options.warmup)
+    watch = Watch(_chance_loss(model, steps), len(steps), options.warmup, run.progress.losses)
     due = evaluation_steps(len(steps), options.evaluations)
     with _graceful() as stop:
         while run.progress.step < len(steps):
@@ -111,6 +111,7 @@ class _Run:
         self.bare: AdaptedModel = model
         self.model = self.accelerator.prepare_model(model)
         self.trained, self.steps, self.options, self.report = trained, steps, options, report
+        self.checked: set[str] = set()  # tasks whose first step gave gradients
         self.optimiser = make_optimiser(trained, options)
         self.checkpoints = Checkpoints(folder, trained, self.optimiser)
         found, damaged = self.checkpoints.load_latest()
@@ -130,12 +131,15 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         loss = self._backward(task, [batch.to(self.accelerator.device) for batch in batches])
-        self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
-        if number == 0:
-            _check_gradients(self.trained)
+        norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
+        if task not in self.checked:
+            _check_gradients(self.trained, task)
+            self.checked.add(task)
+        value = float(loss)
+        check_finite("loss", number, value)  # before the weights take it up
+        check_finite("gradient norm", number, float(norm))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        value = float(loss)
         tokens, seconds = sum(batch.tokens for batch in batches), time.perf_counter() - started
         self.progress.step += 1
         self.progress.tokens += tokens
@@ -175,6 +179,7 @@ class _Run:
         with torch.no_grad(), self.accelerator.autocast():
             value = score(self.bare)
         progress = self.progress
+        check_finite("dev score", progress.step - 1, value)
         progress.evaluations.append({"step": progress.step, "score": value})
         best = progress.best_score is None or value > progress.best_score
         if best:
@@ -186,17 +191,19 @@ class _Run:
     def finish(self) -> TrainingResult:
         """Put the best weights in place."""
         self.checkpoints.load_best(self.progress)
-        self.model.eval()
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # accelerate replaced its forward for bf16
+        self.bare.eval()
         p = self.progress
         return TrainingResult(p.step, p.best_step, p.best_score, p.seconds, p.tokens, p.evaluations)
 
 
-def _check_gradients(trained: Mapping[str, nn.Parameter]) -> None:
-    """After the first backward pass every weight that should train must have a gradient."""
-    silent = [name for name, parameter in trained.items() if parameter.grad is None]
+def _check_gradients(trained: Mapping[str, nn.Parameter], task: str) -> None:
+    """After its first backward pass a task must have given a gradient to all weights but the heads of other tasks."""
+    own = [name for name in trained if not name.startswith("heads.") or name.startswith(f"heads.{task}.")]
+    silent = [name for name in own if trained[name].grad is None]
     if silent:
         raise training_error(
-            f"{len(silent)} of {len(trained)} weights get no gradient, e.g. {silent[0]}.",
+            f"{len(silent)} of {len(own)} weights get no gradient, e.g. {silent[0]}.",
             "The composition does not run through them; this is a fault of the set-up.",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from adaptxfer.errors import training_error
 
@@ -18,25 +17,23 @@ class Watch:
         chance: the loss of a head that has learnt nothing, where it is known.
         total: optimiser steps of the run.
         warmup: share of the steps that warm up.
+        losses: of the steps before, when a run continues; the watch appends to it and keeps the last ``WINDOW``.
     """
 
-    def __init__(self, chance: float | None, total: int, warmup: float) -> None:
+    def __init__(self, chance: float | None, total: int, warmup: float, losses: list[float] | None = None) -> None:
         self.chance = chance
         self.start = int(total * warmup) + max(2 * WINDOW, total // 4)
-        self.losses: deque[float] = deque(maxlen=WINDOW)
+        self.losses = [] if losses is None else losses
 
     def add(self, step: int, loss: float) -> None:
-        """Take the loss of a step.
+        """Take the loss of a 0-based step.
 
         Raises:
             AdaptxferError: if it is NaN or infinite.
         """
-        if not math.isfinite(loss):
-            raise training_error(
-                f"Training diverged: the loss of step {step + 1} is {loss}.",
-                "Use a lower --learning-rate, a longer --warmup or another seed. The last checkpoint is kept.",
-            )
+        check_finite("loss", step, loss)
         self.losses.append(loss)
+        del self.losses[:-WINDOW]
 
     def at_chance(self, step: int, dev_score: float | None, chance_score: float | None) -> bool:
         """Whether, well after warm-up, the loss has not left chance level and the dev score neither."""
@@ -45,6 +42,19 @@ class Watch:
         stuck = sum(self.losses) / len(self.losses) > 0.99 * self.chance
         scored = dev_score is not None and chance_score is not None
         return stuck and (not scored or dev_score <= chance_score + 1.0)
+
+
+def check_finite(what: str, step: int, value: float) -> None:
+    """Refuse a loss, gradient norm or score of a 0-based step that is NaN or infinite.
+
+    Raises:
+        AdaptxferError: with the advice for a run that diverged.
+    """
+    if not math.isfinite(value):
+        raise training_error(
+            f"Training diverged: the {what} of step {step + 1} is {value}.",
+            "Use a lower --learning-rate, a longer --warmup or another seed. The last checkpoint is kept.",
+        )
 
 
 def chance_error(step: int) -> Exception:

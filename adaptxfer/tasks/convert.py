@@ -1,0 +1,41 @@
+"""Examples of one kind made from another: question answering as retrieval."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from adaptxfer.tasks.examples import RetrieveExample, SpanExample
+
+_BREAK = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])")
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Borders of the sentences of an English paragraph: after a full stop, question or exclamation mark and a space.
+
+    A simple rule: abbreviations before a capital letter make a sentence too short, never one that lacks its answer.
+    """
+    starts = [0, *(match.end() for match in _BREAK.finditer(text))]
+    ends = [*(match.start() for match in _BREAK.finditer(text)), len(text)]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
+
+
+def questions_to_pairs(examples: Sequence[SpanExample]) -> list[RetrieveExample]:
+    """Each answerable question followed by the sentence that holds its answer, with the paragraph as context.
+
+    The n-th query belongs to the n-th candidate. Questions whose answer crosses a sentence border are left out.
+    """
+    return [part for example in examples for part in _pair(example)]
+
+
+def _pair(example: SpanExample) -> Iterator[RetrieveExample]:
+    if not example.answers or example.answers[0].start < 0:
+        return
+    start = example.answers[0].start
+    end = start + len(example.answers[0].text)
+    for first, last in sentence_spans(example.context):
+        if first <= start and end <= last:
+            key = f"{example.id}.answer"
+            yield RetrieveExample(example.id, "query", example.question, None, (key,))
+            yield RetrieveExample(key, "candidate", example.context[first:last], example.context, (example.id,))
+            return
