@@ -10,12 +10,13 @@ print(result.to_markdown())
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from adaptxfer.console import Table
+from adaptxfer.embedded import encoder_dir
 from adaptxfer.errors import AdaptxferError, nearest, use_error
 from adaptxfer.modules.bundle import Bundle, read_bundle
 from adaptxfer.runs.evaluate import run_evaluation
@@ -23,10 +24,10 @@ from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_
 from adaptxfer.runs.records import Comparison, Record, compare, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask
-from adaptxfer.runs.store import RunStore
+from adaptxfer.runs.store import FOLDER, RunStore
 from adaptxfer.runs.tables import comparison_document, gain_table, scores_table
 from adaptxfer.runs.train import run_training
-from adaptxfer.runs.transfer import Wish, find_baseline, repeat
+from adaptxfer.runs.transfer import Wish, default_how, find_baseline, repeat
 from adaptxfer.tasks.find import list_tasks, load_task
 from adaptxfer.tasks.spec import TaskSpec
 
@@ -178,19 +179,41 @@ def evaluate(
         bundle.folder if isinstance(bundle, Bundle) else bundle_folder(str(bundle), Path(options.get("runs") or "runs"))
     )
     found = read_bundle(folder)
-    run = Run(folder)
-    options = {
-        "model": found.base.id,
-        "revision": found.base.revision,
-        **{k: v for k, v in options.items() if v is not None},
-    }
+    if options.get("model") is None:
+        options |= {"model": base_place(found), "revision": found.base.revision}
     ask = make_ask(**{**options, "method": found.method})
+    task, run = find_task(on, ask, "target"), Run(folder)
+    how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
+    if task.kind != "retrieve":
+        ask = replace(ask, max_length=run.asked("max_length"))
+    elif how == "none":  # embedding with a module is using it
+        how, intermediates = default_how(found.method, 1), [found.task]
     stage = plan_evaluation(
-        find_task(on, ask, "target"), ask, run.manifest.get("seed", 0), str(run.asked("how") or "none"), (found,),
-        head=found.task, languages=_tuple(languages), split=split, layer=None if layer is None else str(layer),
-        limit=eval_limit, intermediates=run.asked("intermediates") or [],
+        task, ask, run.manifest.get("seed", 0), how, (found,), head=found.task, languages=_tuple(languages),
+        split=split, layer=None if layer is None else str(layer), limit=eval_limit, intermediates=intermediates,
     )  # fmt: skip
     return with_baselines([run_evaluation(stage)], ask)
+
+
+def base_place(bundle: Bundle) -> str:
+    """Where the base model of a bundle is: its Hub id or the embedded one.
+
+    Raises:
+        AdaptxferError: if it was a folder, whose place is not recorded.
+    """
+    base = bundle.base
+    if base.revision is None and encoder_dir(base.id) is None:
+        raise use_error(
+            f"{bundle.folder.name} was trained on the base model {base.id}, which was a folder.",
+            "Give that folder with --model.",
+        )
+    return base.id
+
+
+def _intermediates(run: Run) -> list[str]:
+    """Names of the intermediate tasks below a trained run, from the names of its parents' folders."""
+    folders = [FOLDER.fullmatch(name) for name in run.manifest.get("parents", ())]
+    return [found[2] for found in folders if found]
 
 
 def load_bundle(folder: str | Path) -> Bundle:

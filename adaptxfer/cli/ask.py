@@ -20,7 +20,10 @@ def _option(kind: Any, flag: str, text: str, panel: str) -> Any:
 
 FIRST: dict[str, tuple[Any, Any]] = {
     "model": (
-        Annotated[str | None, typer.Option("--model", help="Hub id, folder, or mini.", rich_help_panel=MODEL)],
+        Annotated[
+            str | None,
+            typer.Option("--model", help="Hub id, folder, or mini (default: XLM-R Large).", rich_help_panel=MODEL),
+        ],
         None,
     ),
     "revision": (_option(str, "--revision", "Revision of a Hub model.", MODEL), None),
@@ -101,6 +104,19 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def parse_languages(text: str | None) -> list[str] | None:
+    """The codes of ``--languages sw,ur``; None if the option was not given.
+
+    Raises:
+        AdaptxferError: if it holds no code.
+    """
+    from adaptxfer.errors import use_error
+
+    if text is not None and not split_list(text):
+        raise use_error("--languages names no language.", "Write --languages sw,ur, or leave it out for all.")
+    return split_list(text) if text else None
+
+
 def parse_seeds(text: str) -> list[int]:
     """The seeds of ``--seeds 1,2,3``.
 
@@ -110,6 +126,6 @@ def parse_seeds(text: str) -> list[int]:
     from adaptxfer.errors import use_error
 
     parts = split_list(text)
-    if not parts or not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
         raise use_error(f"--seeds {text!r} is not a list of different whole numbers.", "Write --seeds 1,2,3.")
     return [int(part) for part in parts]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adaptxfer.cli.ask import FIRST, TRAINING, parse_seeds, split_list, takes
+from adaptxfer.cli.ask import FIRST, TRAINING, parse_languages, parse_seeds, takes
 from adaptxfer.cli.options import Json, NoProgress
 from adaptxfer.console import console
 
@@ -68,7 +68,7 @@ def transfer(
     from adaptxfer.runs.transfer import Wish, plan_transfer
 
     seeds, dry = parse_seeds(options.pop("seeds")), options.pop("dry_run")
-    asked = split_list(languages) if languages else None
+    asked = parse_languages(languages)
     if dry:
         ask = api.make_ask(**options)
         wish = Wish(to, tuple(from_ or ()), how, own_module, tuple(asked) if asked else None, split, layer, eval_limit)
@@ -96,8 +96,11 @@ def evaluate(
     """Score a trained bundle as it is, without further training."""
     from adaptxfer import api
 
-    asked = split_list(languages) if languages else None
-    _show(api.evaluate(bundle, on, languages=asked, split=split, layer=layer, eval_limit=eval_limit, **options))
+    _show(
+        api.evaluate(
+            bundle, on, languages=parse_languages(languages), split=split, layer=layer, eval_limit=eval_limit, **options
+        )
+    )
 
 
 def quickstart(

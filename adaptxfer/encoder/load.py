@@ -13,7 +13,7 @@ from adaptxfer.errors import data_error, use_error
 from adaptxfer.files import is_offline, read_json
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerFast
 
 SUPPORTED = ("xlm-roberta", "xlm-roberta-xl", "roberta", "bert")
@@ -249,3 +249,23 @@ def fingerprint(network: nn.Module) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def load_masked_head(model: str, revision: str | None = None) -> dict[str, Tensor]:
+    """The weights of a base model's masked-word head, without the decoder it shares with the word embeddings.
+
+    Raises:
+        AdaptxferError: if the model was saved without one.
+    """
+    from safetensors import safe_open
+
+    folder, name, _ = locate(model, revision)
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as handle:
+            for key in handle.keys():
+                if key.startswith("lm_head.") and not key.startswith("lm_head.decoder"):
+                    found[key.removeprefix("lm_head.")] = handle.get_tensor(key)
+    if not found:
+        raise data_error(f"{name} has no masked-word head (lm_head).", "Leave out --mlm or use another base model.")
+    return found

@@ -9,13 +9,14 @@ from typing import Any
 
 from adaptxfer.data.cache import cached_features
 from adaptxfer.data.features import Features
-from adaptxfer.errors import AdaptxferError, data_error, nearest
+from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
 from adaptxfer.evaluation.predict import predict
 from adaptxfer.evaluation.retrieve import embed, retrieve
 from adaptxfer.evaluation.score import Record, main_metric, score_records
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.tasks.examples import ChooseExample, ClassifyExample, Example, RetrieveExample, SpanExample, TagExample
 from adaptxfer.tasks.load import Examples, available, read_examples
+from adaptxfer.tasks.places import splits_of
 from adaptxfer.tasks.spec import TaskSpec
 
 ENGLISH = "en"
@@ -70,18 +71,17 @@ def evaluation_languages(
     """The languages to score, in the task's order.
 
     Raises:
-        AdaptxferError: for a language the task does not have, or that has no data here; or if there is none at all.
+        AdaptxferError: for a language or split the task does not have, or that has no data here, or if there is none.
     """
     found = available(spec, data_dir)
-    here = [
-        code
-        for code in spec.languages
-        if any(code in found.get(s, ()) for s in ((split,) if split else ("test", "dev")))
-    ]
+    if split is not None and (split == "train" or split not in splits_of(spec)):
+        raise use_error(f"{spec.name} has no evaluation split {split!r}.", "Give --split dev or --split test.")
+    wanted = (split,) if split else ("test", "dev")
+    here = [code for code in spec.languages if any(code in found.get(name, ()) for name in wanted)]
     if asked:
         for code in asked:
             if code not in spec.languages:
-                raise data_error(f"{spec.name} has no language {code!r}.", nearest(code, spec.languages))
+                raise use_error(f"{spec.name} has no language {code!r}.", nearest(code, spec.languages))
             if code not in here:
                 raise data_error(
                     f"{spec.name} has no evaluation data in {code!r} here.", "See `adaptxfer tasks check`."
@@ -156,8 +156,8 @@ def scores_document(spec: TaskSpec, results: Sequence[LanguageResult]) -> dict[s
         "schema": 1,
         "task": spec.name,
         "metric": metric,
-        "split": splits.pop() if len(splits) == 1 else "mixed",
-        "languages": {r.language: {**r.scores, "split": r.split} for r in results},
+        "split": results[0].split if len(splits) == 1 else "mixed",
+        "languages": {r.language: {**r.scores, **({"split": r.split} if len(splits) > 1 else {})} for r in results},
         "mean": sum(values.values()) / len(values),
         "mean_zero_shot": sum(others) / len(others) if others else None,
     }
@@ -167,7 +167,7 @@ class DevSet:
     """The English dev examples that select checkpoints: called with a model, it gives the main score.
 
     Raises:
-        AdaptxferError: if the task has no English dev data.
+        AdaptxferError: if the task has no English dev data, or none with labels.
     """
 
     def __init__(self, spec: TaskSpec, setting: Setting) -> None:
@@ -175,6 +175,11 @@ class DevSet:
             examples = read_examples(spec, "dev", ENGLISH, setting.data_dir, setting.limit)
         except AdaptxferError as error:
             raise data_error(f"{spec.name} has no English dev data: {error.message}", error.hint) from error
+        if not any(map(is_labelled, examples.items)):
+            raise data_error(
+                f"The English dev data of {spec.name} has no labels ({examples.source}).",
+                "Checkpoints are selected on it, so it needs labels.",
+            )
         self.spec, self.setting, self.examples = spec, setting, examples
         self.features = features_of(spec, examples.items, setting)
         self.fingerprint = examples.fingerprint

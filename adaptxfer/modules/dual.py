@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptxfer.modules.heads import IGNORE, Head, HeadSpec
+from adaptxfer.modules.weights import copy_into
 
 START_SCALE = 100.0
 """Initial scale of the cosines (XTREME-R's retrieval baseline)."""
@@ -20,8 +21,6 @@ class DualHead(Head):
 
     Both sides share everything. Trained on batches of pairs, every other candidate of the batch is a wrong one.
     """
-
-    whole_batches = True
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)
@@ -77,3 +76,16 @@ class MaskedHead(Head):
 
         chosen = targets["label"] != IGNORE
         return masked_lm_loss(scores[chosen], targets["label"][chosen], self._embeddings[0], self.bias)
+
+
+def masked_head(network: nn.Module, weights: Mapping[str, Tensor]) -> MaskedHead:
+    """The pretrained masked-word head of a base model.
+
+    Args:
+        network: the encoder whose word embeddings decode.
+        weights: ``dense.weight``, ``dense.bias``, ``layer_norm.weight``, ``layer_norm.bias``, ``bias``.
+    """
+    embeddings = network.get_input_embeddings().weight  # type: ignore[operator]
+    head = MaskedHead(HeadSpec("mlm", embeddings.shape[1], dropout=0.0), embeddings)
+    copy_into(dict(head.named_parameters()), weights, "the base model's masked-word head")
+    return head

@@ -69,6 +69,9 @@ class HeadSpec:
 class Head(nn.Module):
     """Base of all heads."""
 
+    trains = True
+    """Whether the head's weights train with the modules."""
+
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -193,12 +196,15 @@ def build_head(spec: HeadSpec, seed: int, name: str) -> Head:
     """A fresh head whose weights depend on ``seed`` and ``name`` alone.
 
     Raises:
-        AdaptxferError: for a kind that has no head (retrieve uses pooled hidden states).
+        AdaptxferError: for a kind that has no head.
     """
-    if spec.kind not in HEADS:
-        raise data_error(f"Kind {spec.kind!r} has no head.", f"Heads exist for {', '.join(HEADS)}.")
+    from adaptxfer.modules.dual import DualHead
+
+    kinds = {**HEADS, "retrieve": DualHead}
+    if spec.kind not in kinds:
+        raise data_error(f"Kind {spec.kind!r} has no head.", f"Heads exist for {', '.join(kinds)}.")
     with seeded(seed, "head", name):
-        head = HEADS[spec.kind](spec)
+        head = kinds[spec.kind](spec)
         head._init()
     return head
 

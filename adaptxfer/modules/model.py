@@ -64,4 +64,8 @@ class AdaptedModel(nn.Module):
         The set is fixed here once, after everything is attached: both libraries unfreeze modules on their own.
         """
         trained = {f"network.{name}": p for name, p in self.method.set_trainable(modules, fusions).items()}
-        return trained | {f"heads.{name}": p.requires_grad_(True) for name, p in self.heads.named_parameters()}
+        for task, head in self.heads.items():
+            for name, parameter in head.requires_grad_(bool(head.trains)).named_parameters():
+                if head.trains:
+                    trained[f"heads.{task}.{name}"] = parameter
+        return trained

@@ -8,6 +8,7 @@ from typing import Any
 from adaptxfer.console import Table
 from adaptxfer.encoder.load import check_config, locate
 from adaptxfer.modules.composition import draw, trained_parts
+from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import attach_parents
@@ -32,6 +33,7 @@ def describe_training(stage: TrainStage) -> dict[str, Any]:
         "composition": draw(stage.tree, (*modules, *fusions)) if stage.ask.method != "full" else "encoder  (trains)",
         "training_examples": dict(zip((source.name for source in stage.sources), examples, strict=True)),
         "steps": steps,
+        "steps_exact": bool(stage.settings["max_steps"]) or all(task.kind != "span" for task in stage.tasks),
         **sizes,
         "settings": stage.settings.to_request(),
     }
@@ -60,7 +62,7 @@ def model_sizes(stage: TrainStage) -> dict[str, Any]:
     folder, name, _ = locate(stage.ask.model, stage.ask.revision)
     check_config(folder)
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
+    with torch.device("meta"), quiet_libraries():
         network = AutoModel.from_config(config, add_pooling_layer=False)
         network.name_or_path = name
         base = sum(p.numel() for p in network.parameters())
@@ -91,14 +93,14 @@ def plan_views(plans: Sequence[dict[str, Any]]) -> list[Table | str]:
         rows = [
             ["state", plan["state"]],
             ["training examples", ", ".join(f"{name} {n:,}" for name, n in plan["training_examples"].items())],
-            ["optimiser steps", f"{plan['steps']:,}"],
+            ["optimiser steps", f"{plan['steps']:,}{'' if plan['steps_exact'] else ' or more (long texts are cut)'}"],
             ["weights that train (without head)",
              f"{plan['weights_training']:,} ({plan['weights_training_percent']} % of the base model)"],
             ["memory (rough estimate)", f"{plan['memory_estimate_gib']} GiB"],
             *([name, f"{_text(entry['value'])}  (from {entry['from']})"] for name, entry in plan["settings"].items()
               if entry["value"] is not None),
         ]  # fmt: skip
-        views += [Table(plan["stage"], ["what", "value"], rows), plan["composition"], ""]
+        views += [Table(plan["stage"], ["what", "value"], rows), plan["composition"]]
     return views
 
 
@@ -114,6 +116,8 @@ def _state(stage: TrainStage | EvaluateStage) -> str:
     run = RunStore(stage.ask.runs).look(stage.kind, stage.name, stage.hash)
     if run is None or run.status == "new":
         return "to do"
+    if stage.ask.fresh and run.status != "running":
+        return f"{run.status}, will be done again"
     return {"finished": "finished, will be reused", "running": "running elsewhere"}.get(
         run.status, f"{run.status}, will continue"
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from adaptxfer.console import console
 from adaptxfer.encoder.load import Encoder, load_encoder
-from adaptxfer.errors import AdaptxferError, use_error
+from adaptxfer.errors import AdaptxferError
 from adaptxfer.evaluation.evaluate import LanguageResult, Setting, evaluate_languages, scores_document
-from adaptxfer.evaluation.score import main_metric, score_records
+from adaptxfer.evaluation.score import score_records
 from adaptxfer.modules.bundle import check_base, load_bundle
 from adaptxfer.modules.composition import Leaf
 from adaptxfer.modules.model import AdaptedModel, make_method
 from adaptxfer.runs.memory import peak_memory
+from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun, Run
 from adaptxfer.runs.stage import EvaluateStage
 from adaptxfer.runs.store import RunStore
@@ -39,15 +41,18 @@ def run_evaluation(stage: EvaluateStage) -> Run:
 
 def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
     encoder = load_encoder(stage.ask.model, stage.ask.revision)
-    model = _model(stage, encoder)
+    with quiet_libraries():
+        model = _model(stage, encoder)
+    before = run.manifest  # of an interrupted evaluation, else empty
+    fingerprints, splits = dict(before.get("data", {})), dict(before.get("splits", {}))
     run.start(
-        _request(stage), seed=stage.seed, base_model=encoder.base.to_dict(),
+        _request(stage), seed=stage.seed, base_model=encoder.base.to_dict(), data=fingerprints,
         parents=[bundle.folder.name for bundle in stage.bundles],
     )  # fmt: skip
+    run.update(splits=splits)
     setting = Setting(encoder.tokenizer, stage.ask.data_dir, BATCH_TOKENS, stage.max_length, stage.limit, stage.layers)
-    results = _reused(stage, run)
+    results = _reused(stage, run, splits)
     rest = [code for code in stage.languages if code not in {result.language for result in results}]
-    fingerprints = dict(run.manifest.get("data", {}))
     with console().progress(len(stage.languages), f"{stage.name} by language", len(results)) as bar:
         for result in evaluate_languages(model, stage.head or "", stage.task, rest, setting, stage.split):
             bar.update(1)
@@ -56,7 +61,8 @@ def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
                 continue
             run.write_predictions(result.language, result.records)
             fingerprints[f"{stage.task.name}/{result.split}/{result.language}"] = result.fingerprint
-            run.update(data=fingerprints, splits={**run.manifest.get("splits", {}), result.language: result.split})
+            splits[result.language] = result.split
+            run.update(data=fingerprints, splits=splits)
             results.append(result)
     order = {code: place for place, code in enumerate(stage.languages)}
     results.sort(key=lambda result: order[result.language])
@@ -72,11 +78,6 @@ def _model(stage: EvaluateStage, encoder: Encoder) -> AdaptedModel:
         return load_bundle(stage.bundles[0], encoder).to(_device())
     if not stage.bundles:
         return AdaptedModel(make_method("full", encoder.network), {}).to(_device()).eval()
-    if stage.how != "merge":
-        raise use_error(
-            f"--how {stage.how} of {len(stage.bundles)} modules needs training, and {stage.name} is not trained.",
-            "For retrieval give one bundle, or --how merge.",
-        )
     method = make_method(stage.ask.method, encoder.network)
     merge_into(method, "merged", [bundle.module_folder(bundle.single()) for bundle in stage.bundles])
     method.activate(Leaf("merged"))
@@ -90,23 +91,22 @@ def _device() -> str:
 
 
 def _request(stage: EvaluateStage) -> dict[str, dict[str, Any]]:
-    asked = {"model": stage.ask.model, "method": stage.ask.method, "task": stage.task.name, "how": stage.how,
-             "intermediates": list(stage.intermediates), "languages": list(stage.languages), "split": stage.split,
-             "layers": list(stage.layers), "limit": stage.limit, "max_length": stage.max_length}  # fmt: skip
-    return {name: {"value": value, "from": "you"} for name, value in asked.items()}
+    asked = {"task": stage.task.name, "how": stage.how, "intermediates": list(stage.intermediates),
+             "languages": list(stage.languages), "split": stage.split, "layers": list(stage.layers),
+             "limit": stage.limit, "max_length": stage.max_length}  # fmt: skip
+    return stage.ask.to_request() | {name: {"value": value, "from": "command"} for name, value in asked.items()}
 
 
-def _reused(stage: EvaluateStage, run: OpenRun) -> list[LanguageResult]:
+def _reused(stage: EvaluateStage, run: OpenRun, splits: Mapping[str, str]) -> list[LanguageResult]:
     """Languages that an interrupted evaluation has done: scored again from their records, not predicted again."""
     if len(stage.layers) > 1:  # a sweep is not in the records
         return []
     done = []
-    for language, split in run.manifest.get("splits", {}).items():
+    for language, split in splits.items():
         try:
             records = run.read_predictions(language)
             scores = score_records(stage.task, language, records)
-        except AdaptxferError:
+        except AdaptxferError:  # damaged: predict this language again
             continue
-        assert main_metric(stage.task) in scores
         done.append(LanguageResult(language, split, scores, records, ""))
     return done

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from adaptxfer.data.samplers import RULES
 from adaptxfer.encoder.load import ModelHints, check_config, locate, read_hints
-from adaptxfer.errors import data_error, use_error
+from adaptxfer.errors import data_error, nearest, use_error
 from adaptxfer.evaluation.evaluate import evaluation_languages
 from adaptxfer.evaluation.retrieve import choose_layer
+from adaptxfer.metrics.registry import find_metric
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.modules.composition import Leaf, check_how, target_tree
 from adaptxfer.runs.settings import Ask, Settings, resolve
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.tasks.find import load_task
+from adaptxfer.tasks.load import with_labels
 from adaptxfer.tasks.spec import TaskSpec
 
 
@@ -38,12 +41,19 @@ def model_hints(ask: Ask) -> tuple[ModelHints, int]:
 
 
 def plan_intermediate(names: Sequence[str], ask: Ask, seed: int, sampler: str = "capped") -> TrainStage:
-    """The stage that trains one module on one task, or on several together."""
+    """The stage that trains one module on one task, or on several together.
+
+    Raises:
+        AdaptxferError: for a task that does not exist, is no intermediate task or is named twice, or a sampler.
+    """
     if len(set(names)) != len(names):
         raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")
-    tasks = tuple(find_task(name, ask, "intermediate") for name in names)
+    if sampler not in RULES:
+        raise use_error(f"--sampler {sampler!r} is unknown.", nearest(sampler, RULES))
+    tasks = tuple(with_labels(find_task(name, ask, "intermediate"), ask.data_dir) for name in names)
     name = "-".join(names) if len("-".join(names)) <= 60 else f"multi{len(names)}"
     settings = resolve(ask, tasks[0], model_hints(ask)[0])
+    settings.training(seed)  # refuses what is out of range
     return TrainStage(
         "intermediate", name, seed, ask, settings, tasks, tuple(_source(task, ask) for task in tasks),
         name, "none", Leaf(name), sampler=sampler,
@@ -58,21 +68,37 @@ def plan_target(
     Raises:
         AdaptxferError: if the method cannot do ``how``, or a bundle is of another method.
     """
-    check_how(how, ask.method, len(parents), own_module)
-    for parent in parents:
-        if parent.method != ask.method:
-            raise use_error(
-                f"{parent.folder.name} was trained with --method {parent.method}, not {ask.method}.",
-                f"Use --method {parent.method}.",
-            )
+    check_parents(task, ask, how, parents, own_module)
     source = _source(task, ask)
     names = module_names(parents)
     module = source.name if source.name not in names else f"{source.name}_target"
     tree = target_tree(how, module, names, own_module)
     settings = resolve(ask, task, model_hints(ask)[0], how)
+    settings.training(seed)  # refuses what is out of range
     return TrainStage(
         "target", source.name, seed, ask, settings, (task,), (source,), module, how, tree, tuple(parents), own_module
     )
+
+
+def check_parents(task: TaskSpec, ask: Ask, how: str, parents: Sequence[Bundle], own_module: bool = False) -> None:
+    """Refuse a composition that method, bundles and task do not allow.
+
+    Raises:
+        AdaptxferError: with what works instead.
+    """
+    check_how(how, ask.method, len(parents), own_module)
+    if how == "fuse" and task.kind == "retrieve":
+        raise use_error(
+            f"--how fuse needs training, and {task.name} is not trained.",
+            "Give one bundle, or several and --how merge.",
+        )
+    for parent in parents:
+        parent.single()
+        if parent.method != ask.method:
+            raise use_error(
+                f"{parent.folder.name} was trained with --method {parent.method}, not {ask.method}.",
+                f"Use --method {parent.method}.",
+            )
 
 
 def module_names(parents: Sequence[Bundle]) -> list[str]:
@@ -95,8 +121,8 @@ def _source(task: TaskSpec, ask: Ask) -> TaskSpec:
     if task.kind == "retrieve":
         raise use_error(f"{task.name} is retrieval and is not trained.", "Use `adaptxfer transfer --to` with a bundle.")
     if task.train.task is None or task.train.task == task.name:
-        return task
-    source = load_task(task.train.task, ask.tasks)
+        return with_labels(task, ask.data_dir)
+    source = with_labels(load_task(task.train.task, ask.tasks), ask.data_dir)
     if source.kind != task.kind or set(source.labels) != set(task.labels):
         raise data_error(
             f"{task.name} cannot train on {source.name}: kinds or labels differ "
@@ -129,6 +155,11 @@ def plan_evaluation(
     hints, depth = model_hints(ask)
     if task.kind != "retrieve":
         check_head(bundles[0], task)
+    elif find_metric(task.metric.main).name != "retrieval_accuracy":
+        raise use_error(
+            f"{task.name} is scored by {task.metric.main}, which `evaluate` and `transfer` do not compute yet.",
+            "Retrieval tasks with the metric retrieval_accuracy work, such as tatoeba.",
+        )
     length = settings["max_length"] if settings else resolve(ask, task, hints)["max_length"]
     return EvaluateStage(
         "evaluate", task.name, seed, ask, task, head, how, tuple(bundles),
@@ -142,11 +173,12 @@ def _layers(task: TaskSpec, depth: int, asked: str | None, hint: int | None) -> 
         if asked is not None:
             raise use_error("--layer belongs to retrieval tasks.", f"{task.name} is of kind {task.kind}.")
         return ()
-    if asked is not None and asked != "all" and not asked.isdigit():
+    if asked is not None and asked != "all" and not (asked.isascii() and asked.isdecimal()):
         raise use_error(f"--layer {asked!r} is not a layer.", f"Give 0 to {depth}, or all.")
-    chosen = choose_layer(task, depth, None if asked in (None, "all") else int(asked), hint)
-    rest = [layer for layer in range(depth + 1) if layer != chosen] if asked == "all" else []
-    return (chosen, *rest)
+    if asked == "all":  # the usual one comes first and gives the scores, without one the last
+        usual = task.retrieve.layer.get(str(depth), depth) if hint is None else hint
+        return (usual, *(layer for layer in range(depth + 1) if layer != usual))
+    return (choose_layer(task, depth, None if asked is None else int(asked), hint),)
 
 
 def check_head(bundle: Bundle, task: TaskSpec) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from adaptxfer.embedded import encoder_dir
 from adaptxfer.encoder.load import ModelHints
 from adaptxfer.errors import use_error
 from adaptxfer.modules.composition import METHODS
 from adaptxfer.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from adaptxfer.training.options import TrainingOptions
 
 DEFAULT_MODEL = "FacebookAI/xlm-roberta-large"
 FUSE_RATE = 5e-5  # documentation of `adapters`
@@ -62,6 +66,14 @@ class Ask:
     dropout: float | None = None
     target_modules: tuple[str, ...] | None = None
 
+    def to_request(self) -> dict[str, dict[str, Any]]:
+        """Base model and method as stored in a manifest; a folder is known by its name, never by its path."""
+        values = {"model": (model_name(self.model), DEFAULT_MODEL), "method": (self.method, METHODS[0])}
+        return {
+            name: {"value": value, "from": "default" if value == default else "you"}
+            for name, (value, default) in values.items()
+        }
+
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise use_error(f"--method {self.method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
@@ -77,6 +89,12 @@ class Ask:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise use_error(f"--{name.replace('_', '-')} must be positive, got {value}.")
+
+
+def model_name(model: str) -> str:
+    """The id under which a base model is recorded."""
+    folder = Path(model).expanduser()
+    return folder.resolve().name if encoder_dir(model) is None and folder.is_dir() else model
 
 
 @dataclass(frozen=True)
@@ -108,12 +126,16 @@ class Settings:
         """The options of a fresh module."""
         return {name: self[name] for name in MODULE_OPTIONS[method] if self[name] is not None}
 
-    def training(self, seed: int) -> dict[str, Any]:
-        """The arguments of `TrainingOptions`."""
+    def training(self, seed: int) -> TrainingOptions:
+        """The numbers of the training loop.
+
+        Raises:
+            AdaptxferError: naming every option that is out of range.
+        """
         from adaptxfer.training.options import TrainingOptions
 
         names = {item.name for item in fields(TrainingOptions)} - {"seed"}
-        return {name: self[name] for name in names if name in self.values} | {"seed": seed}
+        return TrainingOptions(**{name: self[name] for name in names if name in self.values}, seed=seed)
 
 
 def resolve(ask: Ask, task: TaskSpec, hints: ModelHints, how: str | None = None) -> Settings:

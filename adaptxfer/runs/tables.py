@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from adaptxfer.console import Cell, Table
@@ -20,12 +21,18 @@ def scores_table(records: Sequence[Record]) -> Table:
     splits = any("split" in values for values in first.languages.values())
     rows: list[list[Cell]] = []
     for row, points in summary.items():
-        values = first.languages.get(row, {})
+        values = first.languages.get(row) or _means(first, row, others)
         row_cells: list[Cell] = [row, str(points), *(_points(values.get(name)) for name in others), values.get("n")]
-        rows.append([*row_cells, first.examples(row)[1] if values else None] if splits else row_cells)
+        rows.append([*row_cells, first.examples(row)[1] if row in first.languages else None] if splits else row_cells)
     columns = ["language", (first.metric, "right"), *((name, "right") for name in others), ("n", "right")]
     title = f"{first.task}, {first.split}: {_composed(first)}"
     return Table(title, [*columns, "split"] if splits else columns, rows, _seeds_caption([r.seed for r in records]))
+
+
+def _means(record: Record, row: str, names: Sequence[str]) -> dict[str, float]:
+    """Means of the other metrics, where every language has them."""
+    rows = [values for code, values in record.languages.items() if row == MEAN or code != "en"]
+    return {name: fmean(v[name] for v in rows) for name in names if rows and all(name in v for v in rows)}
 
 
 def _points(value: Any) -> Cell:
@@ -33,9 +40,10 @@ def _points(value: Any) -> Cell:
 
 
 def _other_metrics(record: Record) -> list[str]:
+    """Names of the metrics in points besides the main one; counts are whole numbers and stay in ``scores.json``."""
     rows = record.languages.values()
-    names = {name: None for values in rows for name, value in values.items() if isinstance(value, int | float)}
-    return [name for name in names if name not in (record.metric, "n")]
+    names = {name: None for values in rows for name, value in values.items() if isinstance(value, float)}
+    return [name for name in names if name != record.metric]
 
 
 def _composed(record: Record) -> str:

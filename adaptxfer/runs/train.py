@@ -23,6 +23,7 @@ from adaptxfer.modules.model import AdaptedModel, make_method
 from adaptxfer.modules.weights import copy_into
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import module_names
+from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
@@ -49,12 +50,13 @@ def run_training(stage: TrainStage) -> Bundle:
 
 
 def _train(stage: TrainStage, run: OpenRun) -> Bundle:
-    options = TrainingOptions(**stage.settings.training(stage.seed))
+    options = stage.settings.training(stage.seed)
     encoder = load_encoder(stage.ask.model, stage.ask.revision)
     for parent in stage.parents:
         check_base(parent, encoder.base)
     steps, dev, data = prepare_data(stage, encoder, options)
-    model = build_model(stage, encoder)
+    with quiet_libraries():
+        model = build_model(stage, encoder)
     trained = model.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
     run.start(
         request_of(stage), seed=stage.seed, base_model=encoder.base.to_dict(), data=data,
@@ -69,10 +71,18 @@ def _train(stage: TrainStage, run: OpenRun) -> Bundle:
 
 
 def request_of(stage: TrainStage) -> dict[str, dict[str, Any]]:
-    """Everything that was asked, for the manifest."""
-    asked = {"model": stage.ask.model, "method": stage.ask.method, "tasks": [task.name for task in stage.tasks],
-             "how": stage.how, "intermediates": [parent.folder.name for parent in stage.parents]}  # fmt: skip
-    return {name: {"value": value, "from": "you"} for name, value in asked.items()} | stage.settings.to_request()
+    """Everything that was asked, for the manifest; tasks are those whose data trains, since targets may share it."""
+    asked: dict[str, Any] = {
+        "tasks": [source.name for source in stage.sources],
+        "how": stage.how,
+        "intermediates": [parent.folder.name for parent in stage.parents],
+    }
+    if stage.how == "fuse":
+        asked["own_module"] = stage.own_module
+    if len(stage.tasks) > 1:
+        asked["sampler"] = stage.sampler
+    request = {name: {"value": value, "from": "command"} for name, value in asked.items()}
+    return stage.ask.to_request() | request | stage.settings.to_request()
 
 
 def prepare_data(
@@ -179,9 +189,11 @@ def _reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
             console().note(event["text"])
         elif event["event"] == "resume":
             run.cut_log(event["step"])
-            bar.update(event["step"])
+            bar.resume(event["step"])
             console().note(f"Continuing after step {event['step']} of {event['total']}.")
         elif event["event"] == "step":
+            if event["step"] == 1:  # what a run without a checkpoint left
+                run.cut_log(0)
             bar.update(1, loss=event["loss"], tokens_per_s=event["tokens_per_s"])
             if event["step"] % max(1, event["total"] // 1000) == 0:
                 run.append_log(event)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptxfer.errors import use_error
+from adaptxfer.console import console
+from adaptxfer.errors import nearest, use_error
+from adaptxfer.evaluation.evaluate import evaluation_languages
 from adaptxfer.modules.bundle import Bundle, read_bundle
+from adaptxfer.modules.composition import HOWS
 from adaptxfer.runs.evaluate import run_evaluation
-from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_target
+from adaptxfer.runs.plan import bundle_folder, check_parents, find_task, plan_evaluation, plan_target
 from adaptxfer.runs.run import Run
-from adaptxfer.runs.settings import Ask
+from adaptxfer.runs.settings import UNHASHED, Ask, model_name
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import run_training
@@ -54,6 +57,19 @@ class Transfer:
             settings=self.training.settings if self.training else None,
         )  # fmt: skip
 
+    def check_evaluation(self) -> None:
+        """Find out before the training whether there is something to score.
+
+        Raises:
+            AdaptxferError: for a language, split or layer that does not exist.
+        """
+        if self.training is None:
+            self.evaluation(None)
+            return
+        if self.wish.layer is not None:
+            raise use_error("--layer belongs to retrieval tasks.", f"{self.task.name} is of kind {self.task.kind}.")
+        evaluation_languages(self.task, self.ask.data_dir, self.wish.languages, self.wish.split)
+
     def run(self) -> Run:
         """Train what is missing, then score."""
         trained = run_training(self.training) if self.training else None
@@ -70,14 +86,20 @@ def plan_transfer(wish: Wish, ask: Ask, seed: int) -> Transfer:
         AdaptxferError: if there is no bundle, or method, composition and bundles do not go together.
     """
     task = find_task(wish.to, ask, "target")
-    bundles = [] if wish.how == "none" else _bundles(wish, ask, seed)
-    how = wish.how or default_how(ask.method, len(bundles))
     if wish.how == "none" and wish.bundles:
         raise use_error("--how none uses no intermediate, but --from names one.", "Leave out --from or change --how.")
+    if wish.how is not None and wish.how not in HOWS:
+        raise use_error(f"--how {wish.how!r} is unknown.", nearest(wish.how, HOWS))
+    bundles = [] if wish.how == "none" else _bundles(wish, ask, seed)
+    how = wish.how or default_how(ask.method, len(bundles))
     training = None
-    if task.kind != "retrieve":
+    if task.kind == "retrieve":
+        check_parents(task, ask, how, bundles, wish.own_module)
+    else:
         training = plan_target(task, ask, seed, how, bundles, wish.own_module)
-    return Transfer(task, how, tuple(bundles), training, wish, ask, seed)
+    plan = Transfer(task, how, tuple(bundles), training, wish, ask, seed)
+    plan.check_evaluation()
+    return plan
 
 
 def default_how(method: str, bundles: int) -> str:
@@ -90,20 +112,23 @@ def default_how(method: str, bundles: int) -> str:
 def _bundles(wish: Wish, ask: Ask, seed: int) -> list[Bundle]:
     store = RunStore(ask.runs)
     if wish.bundles:
-        return [read_bundle(_of_seed(store, bundle_folder(str(text), ask.runs), seed)) for text in wish.bundles]
+        folders = [bundle_folder(str(text), ask.runs) for text in wish.bundles]
+        return [read_bundle(_of_seed(store, folder, seed)) for folder in _distinct(folders)]
     newest = store.newest_intermediate(model_name(ask.model), ask.method)
     if newest is None:
         raise use_error(
             f"There is no intermediate bundle for {ask.model} and --method {ask.method} in {ask.runs}.",
             "Train one (adaptxfer train-intermediate TASK), name one with --from, or use --how none for the baseline.",
         )
-    return [read_bundle(_of_seed(store, newest.path, seed))]
+    chosen = read_bundle(_of_seed(store, newest.path, seed))
+    console().note(f"Using {chosen.folder.name}, the newest intermediate bundle for this model and method.")
+    return [chosen]
 
 
-def model_name(model: str) -> str:
-    """The id under which a base model is recorded."""
-    folder = Path(model).expanduser()
-    return folder.resolve().name if folder.is_dir() else model
+def _distinct(folders: list[Path]) -> list[Path]:
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise use_error("--from names one bundle twice.", "Name each bundle once.")
+    return folders
 
 
 def _of_seed(store: RunStore, folder: Path, seed: int) -> Path:
@@ -119,6 +144,10 @@ def _of_seed(store: RunStore, folder: Path, seed: int) -> Path:
         and other.manifest["base_model"] == run.manifest["base_model"]
         and other.manifest["data"] == run.manifest["data"]
     ]
+    if not siblings:
+        console().note(
+            f"{run.name} (seed {run.manifest['seed']}) has no repeat with seed {seed}; it is used all the same."
+        )
     return siblings[0] if siblings else folder
 
 
@@ -126,31 +155,36 @@ def find_baseline(run: Run, store: RunStore) -> Run | None:
     """The finished evaluation of the same task and seed without intermediate, trained with the same settings."""
     if run.asked("how") == "none":
         return None
-    wanted = _comparable(run, store)
+    apart = {"how", "intermediates", "own_module", *UNHASHED}
+    if run.asked("how") == "fuse":  # a fusion has its own usual rate
+        apart.add("learning_rate")
+    wanted = _comparable(run, store, apart)
     for other in store.find_finished("evaluate", task=run.asked("task"), how="none", method=run.asked("method")):
-        if other.manifest["seed"] == run.manifest["seed"] and _comparable(other, store) == wanted:
+        same_seed = other.manifest["seed"] == run.manifest["seed"]
+        if same_seed and _share_data(run, other) and _comparable(other, store, apart) == wanted:
             return other
     return None
 
 
-def _comparable(run: Run, store: RunStore) -> dict[str, object]:
-    """What must agree between a run and its baseline."""
+def _share_data(run: Run, other: Run) -> bool:
+    """Whether two evaluations have languages in common, and those are of the same examples."""
+    one, two = run.manifest["data"], other.manifest["data"]
+    shared = one.keys() & two.keys()
+    return bool(shared) and all(one[key] == two[key] for key in shared)
+
+
+def _comparable(run: Run, store: RunStore, apart: set[str]) -> dict[str, object]:
+    """What must agree between a run and its baseline: all that was asked but what is in ``apart``."""
     same: dict[str, object] = {key: run.asked(key) for key in ("limit", "max_length", "split", "layers")}
-    same |= {"base_model": run.manifest["base_model"], "data": run.manifest["data"]}
+    same["base_model"] = run.manifest["base_model"]
     for parent in run.manifest["parents"]:
         trained = Run(store.root / parent)
         if trained.manifest.get("kind") == "target":
-            asked = trained.manifest["request"]
-            apart = (
-                ("how", "intermediates", "learning_rate")
-                if trained.asked("how") == "fuse"
-                else ("how", "intermediates")
-            )
-            same |= {key: entry["value"] for key, entry in asked.items() if key not in apart}
-            same["train data"] = trained.manifest["data"]
+            asked = {key: trained.asked(key) for key in trained.manifest["request"] if key not in apart}
+            same["training"] = (asked, trained.manifest["data"])
     return same
 
 
 def repeat(wish: Wish, ask: Ask, seeds: Sequence[int]) -> list[Run]:
-    """The transfer once per seed."""
-    return [plan_transfer(wish, ask, seed).run() for seed in seeds]
+    """The transfer once per seed; nothing starts before all of them are planned."""
+    return [plan.run() for plan in [plan_transfer(wish, ask, seed) for seed in seeds]]

@@ -92,7 +92,7 @@ def train(
                     _chance(options, done - 1, report)
             if done in due or stop.is_set():
                 run.checkpoints.save(run.progress)
-            if stop.is_set() and done < len(steps):
+            if stop.is_set():  # after the last step too: what follows takes long
                 raise Interrupted(done)
     return run.finish()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import torch
 
 from adaptxfer.data.batches import PackedBatch, micro_batches, pack, training_batches
 from adaptxfer.data.features import Features
+from adaptxfer.data.mlm import mask_tokens
 from adaptxfer.errors import data_error
 from adaptxfer.files import derived_seed
 from adaptxfer.training.options import TrainingOptions
@@ -44,6 +47,35 @@ class TaskData:
             self._epoch = epoch
         return self._batches[index]
 
+    def batches(self, number: int, batch_tokens: int) -> list[PackedBatch]:
+        """Batch ``number`` in pieces of at most ``batch_tokens`` padded tokens.
+
+        Retrieval batches stay whole: the wrong candidates of a query are those of its batch.
+        """
+        units = self.units(number)
+        parts = [units] if self.features.kind == "retrieve" else micro_batches(self.features, units, batch_tokens)
+        return [pack(self.features, part) for part in parts]
+
+
+@dataclass
+class MaskedData(TaskData):
+    """Text of one language for masked-language modelling; masks are drawn anew for every batch.
+
+    ``task`` is the name of the head all languages share, ``language`` tells their random numbers apart.
+    """
+
+    language: str = ""
+    tokenizer: Any = None
+
+    def batches(self, number: int, batch_tokens: int) -> list[PackedBatch]:
+        """Batch ``number`` with its masks."""
+        masked = []
+        for index, batch in enumerate(super().batches(number, batch_tokens)):
+            seed = derived_seed(self.seed, "mask", self.language, str(number), str(index))
+            ids, labels = mask_tokens(batch.ids, self.tokenizer, torch.Generator().manual_seed(seed))
+            masked.append(replace(batch, ids=ids, targets={"label": labels}))
+        return masked
+
 
 class Steps:
     """The schedule of a run: for each optimiser step one task, and the next batch of that task.
@@ -68,8 +100,7 @@ class Steps:
     def at(self, step: int, batch_tokens: int) -> tuple[str, list[PackedBatch]]:
         """The task of a step and its batch, cut into pieces of at most ``batch_tokens`` padded tokens."""
         task = self.tasks[self.order[step]]
-        units = task.units(int(self._number[step]))
-        return task.task, [pack(task.features, part) for part in micro_batches(task.features, units, batch_tokens)]
+        return task.task, task.batches(int(self._number[step]), batch_tokens)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         return ((step, self.tasks[index].task) for step, index in enumerate(self.order))

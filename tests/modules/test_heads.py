@@ -99,5 +99,5 @@ def test_spec_round_trip_and_faults():
             HeadSpec.from_dict(spec.to_dict() | change)
     with pytest.raises(AdaptxferError, match="not described completely"):
         HeadSpec.from_dict({"kind": "tag"})
-    with pytest.raises(AdaptxferError, match="'retrieve' has no head"):
-        build_head(HeadSpec("retrieve", 8), 1, "x")
+    with pytest.raises(AdaptxferError, match="'mlm' has no head"):
+        build_head(HeadSpec("mlm", 8), 1, "x")

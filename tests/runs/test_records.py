@@ -149,8 +149,8 @@ def test_scores_table_of_one_run(store: RunStore) -> None:
     assert table.texts() == [
         ["en", "60.0", "50.0", "10", "dev"],
         ["sw", "40.0", "30.0", "9", "test"],
-        ["mean", "50.0", "–", "–", "–"],
-        ["mean zero-shot", "40.0", "–", "–", "–"],
+        ["mean", "50.0", "40.0", "–", "–"],
+        ["mean zero-shot", "40.0", "30.0", "–", "–"],
     ]
     assert table.caption == "points (0-100), seed 7"
 

@@ -263,13 +263,19 @@ def test_a_second_ctrl_c_stops_at_once(tiny_encoder, tmp_path):
         train(model, trained, toy_steps(), OPTIONS, tmp_path, Scores([1], trained), stop)
 
 
-def test_ctrl_c_at_the_last_step_ends_normally(tiny_encoder, tmp_path):
+def test_ctrl_c_at_the_last_step_stops_too_and_nothing_is_left_to_train(tiny_encoder, tmp_path):
     def stop(event):
         if event["event"] == "step" and event["step"] == 10:
             signal.raise_signal(signal.SIGINT)
 
     model, trained = toy_model(tiny_encoder)
-    assert train(model, trained, toy_steps(), OPTIONS, tmp_path, Scores([1] * 5, trained), stop).steps == 10
+    with pytest.raises(AdaptxferError) as caught:
+        train(model, trained, toy_steps(), OPTIONS, tmp_path, Scores([1] * 5, trained), stop)
+    assert caught.value.code == 130
+    events = []
+    model, trained = toy_model(tiny_encoder)
+    assert train(model, trained, toy_steps(), OPTIONS, tmp_path, Scores([], trained), events.append).steps == 10
+    assert [event["event"] for event in events] == ["resume"]
 
 
 @pytest.mark.parametrize(
