@@ -24,6 +24,7 @@ from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_
 from adaptxfer.runs.records import Comparison, Record, compare, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask
+from adaptxfer.runs.stage import Mixture
 from adaptxfer.runs.store import FOLDER, RunStore
 from adaptxfer.runs.tables import comparison_document, gain_table, scores_table
 from adaptxfer.runs.train import run_training
@@ -104,13 +105,26 @@ def make_ask(**options: Any) -> Ask:
     return Ask(**given)
 
 
-def train_intermediate(*tasks: str, seed: int = 1, sampler: str = "capped", **options: Any) -> Bundle:
+def train_intermediate(
+    *tasks: str,
+    seed: int = 1,
+    sampler: str = "capped",
+    translated: Sequence[str] = (),
+    mlm: Sequence[str | Path] = (),
+    mlm_weight: float = 0.5,
+    skip_missing: bool = False,
+    **options: Any,
+) -> Bundle:
     """Train a module on an intermediate task, or one module on several tasks together.
 
     Args:
         tasks: names of intermediate tasks.
         seed: of initialisation, data order and dropout.
         sampler: how several tasks are mixed: proportional, capped, sqrt, temperature, uniform.
+        translated: train on the data in these languages (machine translations) instead of English; name "en" to add it.
+        mlm: text files named by language (``sw.txt``) for continued masked-language modelling.
+        mlm_weight: share of the steps that go to it.
+        skip_missing: leave out tasks without data here, and say so.
         options: as on the command line, e.g. ``model``, ``method``, ``data_dir``, ``runs``, ``epochs``, ``limit``.
 
     Raises:
@@ -118,7 +132,13 @@ def train_intermediate(*tasks: str, seed: int = 1, sampler: str = "capped", **op
     """
     if not tasks:
         raise use_error("No task was named.", "See `adaptxfer tasks list`.")
-    return run_training(plan_intermediate(tasks, make_ask(**options), seed, sampler))
+    mixture = make_mixture(sampler, translated, mlm, mlm_weight)
+    return run_training(plan_intermediate(tasks, make_ask(**options), seed, mixture, skip_missing))
+
+
+def make_mixture(sampler: str, translated: Sequence[str], mlm: Sequence[str | Path], mlm_weight: float) -> Mixture:
+    """What a joint training mixes, from plain values."""
+    return Mixture(sampler, tuple(translated) or ("en",), tuple(Path(path) for path in mlm), mlm_weight)
 
 
 def transfer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,12 @@ def train_intermediate(
     sampler: Annotated[
         str, typer.Option("--sampler", help="Mix: proportional, capped, sqrt, temperature, uniform.")
     ] = "capped",
+    translated: Annotated[
+        str | None, typer.Option("--translated", help="Train on translations, e.g. de,ru,sw (add en to keep English).")
+    ] = None,
+    mlm: Annotated[list[Path] | None, typer.Option("--mlm", help="Text file of one language (sw.txt); repeat.")] = None,
+    mlm_weight: Annotated[float, typer.Option("--mlm-weight", help="Share of steps for masked words.")] = 0.5,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out tasks without data here.")] = False,
     *,
     options: dict[str, Any],
 ) -> None:
@@ -39,12 +46,16 @@ def train_intermediate(
     from adaptxfer.runs.plan import plan_intermediate
 
     seeds, dry = parse_seeds(options.pop("seeds")), options.pop("dry_run")
+    languages = parse_languages(translated) or ()
     if dry:
-        ask = api.make_ask(**options)
-        plans = [describe_training(plan_intermediate(tasks_, ask, seed, sampler)) for seed in seeds]
+        ask, mixture = api.make_ask(**options), api.make_mixture(sampler, languages, mlm or (), mlm_weight)
+        plans = [describe_training(plan_intermediate(tasks_, ask, seed, mixture, skip_missing)) for seed in seeds]
         console().result({"schema": 1, "stages": plans}, *plan_views(plans))
         return
-    bundles = [api.train_intermediate(*tasks_, seed=seed, sampler=sampler, **options) for seed in seeds]
+    mixed = {"sampler": sampler, "translated": languages, "mlm": mlm or (), "mlm_weight": mlm_weight}
+    bundles = [
+        api.train_intermediate(*tasks_, seed=seed, skip_missing=skip_missing, **mixed, **options) for seed in seeds
+    ]
     document, table = api.training_report(bundles)
     console().result(document, table, f"Next: adaptxfer transfer --to TASK --from {bundles[-1].folder}")
 

@@ -36,7 +36,7 @@ def fit(first: NDArray, second: NDArray, room: NDArray) -> tuple[NDArray, NDArra
 
 
 def join(
-    tokenizer: Any, first: Sequence[str], second: Sequence[str | None], max_length: int, side: str
+    tokenizer: Any, first: Sequence[str], second: Sequence[str | None], max_length: int | NDArray, side: str
 ) -> tuple[NDArray, NDArray, int]:
     """Sequences ``<s> A </s>`` or ``<s> A </s></s> B </s>`` of at most ``max_length`` tokens.
 
@@ -44,7 +44,7 @@ def join(
         tokenizer: a fast tokenizer.
         first: A of each sequence.
         second: B of each sequence, None for a single text.
-        max_length: in tokens, special ones included.
+        max_length: in tokens, special ones included; one number or one per sequence (S,).
         side: "right" removes pieces from the end, "left" from the start.
 
     Returns:
@@ -111,8 +111,11 @@ def retrieve(
     examples: Sequence[RetrieveExample], tokenizer: Any, text: Any, labels: tuple, training: bool, max_length: int
 ) -> Features:
     """One sequence per query or candidate; a candidate's context follows it as second text."""
-    ids, bounds, cut = join(
-        tokenizer, [row.text for row in examples], [row.context for row in examples], max_length, text.side
-    )
     side = np.array([row.side != "query" for row in examples], np.int64)
+    limit: Any = max_length
+    if any(row.context is not None for row in examples):  # LAReQA cuts questions shorter than paragraphs
+        limit = np.where(side == 0, min(max_length, text.max_question), max_length)
+    ids, bounds, cut = join(
+        tokenizer, [row.text for row in examples], [row.context for row in examples], limit, text.side
+    )
     return make_features("retrieve", ids, bounds, np.arange(len(side)), len(side), {"side": side}, {"truncated": cut})

@@ -45,17 +45,15 @@ def probabilities(sizes: Sequence[int], rule: str = "capped", cap: int = CAP, te
     return weights / weights.sum()
 
 
-def schedule(
-    sizes: Sequence[int],
-    rule: str,
-    total_steps: int,
-    seed: int,
-    cap: int = CAP,
-    temperature: float = 2.0,
-) -> NDArray:
-    """The task of every optimiser step (total_steps,) int64, drawn independently; the same for the same arguments."""
+def schedule(chances: NDArray, total_steps: int, seed: int) -> NDArray:
+    """The task of every optimiser step (total_steps,) int64, drawn independently; the same for the same arguments.
+
+    Args:
+        chances: probability of each task, as `probabilities` gives them.
+        total_steps: optimiser steps.
+        seed: of the run or stage.
+    """
     random = np.random.default_rng(derived_seed(seed, "tasks"))
-    chances = probabilities(sizes, rule, cap, temperature)
     return random.choice(len(chances), size=total_steps, p=chances)
 
 

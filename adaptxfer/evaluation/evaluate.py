@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 from adaptxfer.data.cache import cached_features
 from adaptxfer.data.features import Features
 from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
+from adaptxfer.evaluation.mining import bucc_records, mine_pairs, score_mined
 from adaptxfer.evaluation.predict import predict
-from adaptxfer.evaluation.retrieve import embed, retrieve
+from adaptxfer.evaluation.ranking import rank_pool
+from adaptxfer.evaluation.retrieve import embed, embed_with_head, retrieve
 from adaptxfer.evaluation.score import Record, main_metric, score_records
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.tasks.examples import ChooseExample, ClassifyExample, Example, RetrieveExample, SpanExample, TagExample
@@ -77,16 +79,18 @@ def evaluation_languages(
     if split is not None and (split == "train" or split not in splits_of(spec)):
         raise use_error(f"{spec.name} has no evaluation split {split!r}.", "Give --split dev or --split test.")
     wanted = (split,) if split else ("test", "dev")
-    here = [code for code in spec.languages if any(code in found.get(name, ()) for name in wanted)]
+    offered = list(dict.fromkeys([*spec.languages, *(code for name in wanted for code in found.get(name, ()))]))
+    here = [code for code in offered if any(code in found.get(name, ()) for name in wanted)]
     if asked:
         for code in asked:
-            if code not in spec.languages:
-                raise use_error(f"{spec.name} has no language {code!r}.", nearest(code, spec.languages))
+            if code not in offered:
+                raise use_error(f"{spec.name} has no language {code!r}.", nearest(code, offered))
             if code not in here:
                 raise data_error(
                     f"{spec.name} has no evaluation data in {code!r} here.", "See `adaptxfer tasks check`."
                 )
-        return [code for code in spec.languages if code in asked]
+        return [code for code in offered if code in asked]
+    here = [code for code in here if code in spec.languages]  # others, such as cross-language pairs, must be asked for
     if not here:
         where = f"under {data_dir}" if data_dir else "on the Hub"
         raise data_error(f"{spec.name} has no evaluation data {where}.", "See `adaptxfer tasks check`.")
@@ -114,30 +118,89 @@ def evaluate_languages(
     setting: Setting,
     split: str | None = None,
 ) -> Iterator[LanguageResult | str]:
-    """Score one language after the other.
+    """Score one language after the other (all together where candidates of all languages are ranked in one pool).
 
     Yields:
         a result for each language, or a sentence for one that cannot be scored.
     """
+    pooled: dict[str, tuple[str, Examples]] = {}
     for language in languages:
         found = read_labelled(spec, language, setting, split)
         if found is None:
             yield f"{spec.name} has no labels in {language} here; it is left out."
-            continue
-        name, examples = found
-        features = features_of(spec, examples.items, setting)
-        if spec.kind == "retrieve":
-            vectors = embed(model, features, setting.layers, setting.batch_tokens)
-            by_layer = {layer: retrieve(examples.items, vectors[layer]) for layer in setting.layers}  # type: ignore[arg-type]
-            records = by_layer[setting.layers[0]]
-            sweep = {str(layer): score_records(spec, language, r)[main_metric(spec)] for layer, r in by_layer.items()}
-            extra = {"layers": sweep} if len(sweep) > 1 else {}
+        elif spec.metric.main == "map20":
+            pooled[language] = found
         else:
-            records, extra = predict(model, task, spec, examples.items, features, setting.batch_tokens), {}
-        scores = {**score_records(spec, language, records), **extra}
+            yield _score(model, task, spec, language, *found, setting)
+    if pooled:
+        yield from _ranked(model, task, spec, pooled, setting)
+
+
+def _score(
+    model: AdaptedModel, task: str, spec: TaskSpec, language: str, split: str, examples: Examples, setting: Setting
+) -> LanguageResult:
+    features = features_of(spec, examples.items, setting)
+    notes = {**examples.notes, **features.notes}
+    if spec.metric.main == "bucc":
+        records, scores = _mined(model, spec, language, split, examples.items, features, setting)
+    elif spec.kind == "retrieve":
+        records, scores = _retrieved(model, spec, language, examples.items, features, setting)
+    else:
+        records = predict(model, task, spec, examples.items, features, setting.batch_tokens)
+        scores = score_records(spec, language, records)
+    return LanguageResult(language, split, scores, records, examples.fingerprint, notes)
+
+
+def _retrieved(
+    model: AdaptedModel, spec: TaskSpec, language: str, examples: Sequence[Any], features: Features, setting: Setting
+) -> tuple[list[Record], dict[str, Any]]:
+    """Nearest neighbours at the first layer asked for; with several layers their scores beside it."""
+    vectors = embed(model, features, setting.layers, setting.batch_tokens)
+    by_layer = {layer: retrieve(examples, vectors[layer]) for layer in setting.layers}
+    records = by_layer[setting.layers[0]]
+    sweep = {str(layer): score_records(spec, language, r)[main_metric(spec)] for layer, r in by_layer.items()}
+    return records, score_records(spec, language, records) | ({"layers": sweep} if len(sweep) > 1 else {})
+
+
+def _mined(
+    model: AdaptedModel,
+    spec: TaskSpec,
+    language: str,
+    split: str,
+    examples: Sequence[Any],
+    features: Features,
+    setting: Setting,
+) -> tuple[list[Record], dict[str, Any]]:
+    """Mined pairs, and F1 at the threshold that is best on the dev set of the language."""
+    layer, tokens = setting.layers[0], setting.batch_tokens
+    pairs, gold = mine_pairs(examples, embed(model, features, [layer], tokens)[layer])
+    dev = None
+    if split != "dev" and language in available(spec, setting.data_dir).get("dev", ()):
+        tuning = read_examples(spec, "dev", language, setting.data_dir).items
+        dev = mine_pairs(tuning, embed(model, features_of(spec, tuning, setting), [layer], tokens)[layer])  # type: ignore[arg-type]
+    return bucc_records(pairs, gold), score_mined(pairs, gold, dev)
+
+
+def _ranked(
+    model: AdaptedModel, task: str, spec: TaskSpec, found: Mapping[str, tuple[str, Examples]], setting: Setting
+) -> Iterator[LanguageResult]:
+    """Queries of every language against the candidates of all."""
+    examples: dict[str, Any] = {language: part.items for language, (_, part) in found.items()}
+    features = {language: features_of(spec, items, setting) for language, items in examples.items()}
+    vectors = {language: _vectors(model, task, part, setting) for language, part in features.items()}
+    for language, records in rank_pool(examples, vectors).items():
+        split, part = found[language]
         yield LanguageResult(
-            language, name, scores, records, examples.fingerprint, {**examples.notes, **features.notes}
+            language, split, score_records(spec, language, records), records, part.fingerprint, dict(part.notes)
         )
+
+
+def _vectors(model: AdaptedModel, task: str, features: Features, setting: Setting) -> Any:
+    """Vectors of a trained dual encoder, or mean-pooled hidden states where nothing was trained."""
+    if task in model.heads:
+        return embed_with_head(model, task, features, setting.batch_tokens)
+    layer = setting.layers[0]
+    return embed(model, features, [layer], setting.batch_tokens)[layer]
 
 
 def scores_document(spec: TaskSpec, results: Sequence[LanguageResult]) -> dict[str, Any]:
@@ -166,13 +229,25 @@ def scores_document(spec: TaskSpec, results: Sequence[LanguageResult]) -> dict[s
 class DevSet:
     """The English dev examples that select checkpoints: called with a model, it gives the main score.
 
+    Args:
+        spec: kind, labels, lengths and metric of the examples.
+        setting: how they are read and cut.
+        source: the task whose files are read, if it is another one.
+        convert: makes examples of another kind out of them (retrieval from question answering).
+
     Raises:
         AdaptxferError: if the task has no English dev data, or none with labels.
     """
 
-    def __init__(self, spec: TaskSpec, setting: Setting) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        setting: Setting,
+        source: TaskSpec | None = None,
+        convert: Callable[[list[Any]], list[Any]] = list,
+    ) -> None:
         try:
-            examples = read_examples(spec, "dev", ENGLISH, setting.data_dir, setting.limit)
+            examples = read_examples(source or spec, "dev", ENGLISH, setting.data_dir, setting.limit)
         except AdaptxferError as error:
             raise data_error(f"{spec.name} has no English dev data: {error.message}", error.hint) from error
         if not any(map(is_labelled, examples.items)):
@@ -180,6 +255,7 @@ class DevSet:
                 f"The English dev data of {spec.name} has no labels ({examples.source}).",
                 "Checkpoints are selected on it, so it needs labels.",
             )
+        examples = replace(examples, items=convert(examples.items))
         self.spec, self.setting, self.examples = spec, setting, examples
         self.features = features_of(spec, examples.items, setting)
         self.fingerprint = examples.fingerprint
@@ -187,6 +263,10 @@ class DevSet:
     def scores(self, model: AdaptedModel) -> dict[str, Any]:
         """All scores of the dev set."""
         task, tokens = self.spec.name, self.setting.batch_tokens
+        if self.spec.kind == "retrieve":
+            vectors = embed_with_head(model, task, self.features, tokens)
+            records = rank_pool({ENGLISH: self.examples.items}, {ENGLISH: vectors})[ENGLISH]  # type: ignore[dict-item]
+            return score_records(self.spec, ENGLISH, records)
         records = predict(model, task, self.spec, self.examples.items, self.features, tokens)
         return score_records(self.spec, ENGLISH, records)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from adaptxfer.data.batches import evaluation_batches, pack
 from adaptxfer.data.features import Features
-from adaptxfer.encoder import encode_layers, mean_pool
+from adaptxfer.encoder import mean_pool
+from adaptxfer.encoder.packed import encode_auto
 from adaptxfer.errors import data_error, use_error
 from adaptxfer.evaluation.score import Record
 from adaptxfer.metrics.retrieval import nearest
@@ -45,10 +46,24 @@ def embed(model: AdaptedModel, features: Features, layers: Sequence[int], batch_
     found = {layer: torch.zeros(len(features.example), width) for layer in layers}
     for units in evaluation_batches(features, batch_tokens):
         batch = pack(features, units).to(device)
-        states = encode_layers(model.network, batch.ids, batch.bounds, layers)
+        states = encode_auto(model.network, batch.ids, batch.bounds, layers)
         for layer, hidden in zip(layers, states, strict=True):
             found[layer][torch.from_numpy(batch.sequences).long()] = mean_pool(hidden.float(), batch.bounds).cpu()
     return found
+
+
+@torch.inference_mode()
+def embed_with_head(model: AdaptedModel, task: str, features: Features, batch_tokens: int) -> Tensor:
+    """Vectors (S, width) of a trained dual encoder, in the order of the features."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: Tensor | None = None
+    for units in evaluation_batches(features, batch_tokens):
+        batch = pack(features, units).to(device)
+        vectors = model(task, batch.ids, batch.bounds).float().cpu()
+        found = torch.zeros(len(features.example), vectors.shape[1]) if found is None else found
+        found[torch.from_numpy(batch.sequences).long()] = vectors
+    return torch.zeros(0, 0) if found is None else found
 
 
 def retrieve(examples: Sequence[RetrieveExample], vectors: Tensor) -> list[Record]:

@@ -34,6 +34,7 @@ def _inputs(spec: TaskSpec, language: str, records: Sequence[Record], wanted: Se
         "references": lambda: {record["id"]: record["gold"] for record in records},
         "null_scores": lambda: {record["id"]: record["null_difference"] for record in records},
         "language": lambda: language.split("-")[0],
+        "ranked": lambda: [record["predicted"] for record in records],
         "positive": lambda: spec.labels[-1],
     }
     return {name: known[name]() for name in wanted}

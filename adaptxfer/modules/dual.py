@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptxfer.modules.heads import IGNORE, Head, HeadSpec
+from adaptxfer.kernels.masked_lm import labelled, masked_lm_loss
+from adaptxfer.modules.heads import Head, HeadSpec
 from adaptxfer.modules.weights import copy_into
 
 START_SCALE = 100.0
@@ -72,10 +73,12 @@ class MaskedHead(Head):
 
     def loss(self, scores: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of ``label`` (T,) at the masked positions."""
-        from adaptxfer.kernels.masked_lm import masked_lm_loss
+        return masked_lm_loss(scores, targets["label"], self._embeddings[0], self.bias)
 
-        chosen = targets["label"] != IGNORE
-        return masked_lm_loss(scores[chosen], targets["label"][chosen], self._embeddings[0], self.bias)
+    def train_loss(self, hidden: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """As `loss`, with the masked rows gathered before the transform."""
+        rows, labels = labelled(hidden, targets["label"])
+        return self.loss(self(rows, bounds), bounds, {"label": labels})
 
 
 def masked_head(network: nn.Module, weights: Mapping[str, Tensor]) -> MaskedHead:

@@ -85,6 +85,10 @@ class Head(nn.Module):
     def loss(self, scores: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Sum of the losses."""
 
+    def train_loss(self, hidden: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the losses from hidden states."""
+        return self.loss(self(hidden, bounds), bounds, targets)
+
     def count(self, targets: Mapping[str, Tensor]) -> Tensor:
         """How many losses `loss` sums up."""
         return (targets["label"] != IGNORE).sum()

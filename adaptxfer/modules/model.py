@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from adaptxfer.encoder import encode
+from adaptxfer.encoder.packed import encode_auto
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.modules.heads import Head
 from adaptxfer.modules.method import Method, check_module_name
@@ -55,8 +55,8 @@ class AdaptedModel(nn.Module):
     def forward(self, task: str, ids: Tensor, bounds: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
         """Scores of the task's head in packed order, or with ``targets`` the sum of the losses."""
         head = self.head(task)
-        scores = head(encode(self.network, ids, bounds), bounds)
-        return scores if targets is None else head.loss(scores, bounds, targets)
+        hidden = encode_auto(self.network, ids, bounds)
+        return head(hidden, bounds) if targets is None else head.train_loss(hidden, bounds, targets)
 
     def set_trainable(self, modules: Sequence[str], fusions: Sequence[str] = ()) -> dict[str, nn.Parameter]:
         """Freeze all but the named modules and fusions and the heads; weights that train, by name.

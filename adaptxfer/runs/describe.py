@@ -14,6 +14,7 @@ from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import attach_parents
 from adaptxfer.runs.transfer import Transfer
 from adaptxfer.tasks.load import read_examples
+from adaptxfer.tasks.spec import TaskSpec
 
 SAVED = {"bottleneck": 13.1, "lora": 12.1, "full": 17.0, "fuse": 26.2}
 """Tensors of tokens x width kept per layer for the backward pass, counted on XLM-R Large (fuse: three modules)."""
@@ -22,10 +23,12 @@ SAVED = {"bottleneck": 13.1, "lora": 12.1, "full": 17.0, "fuse": 26.2}
 def describe_training(stage: TrainStage) -> dict[str, Any]:
     """Composition, sizes, steps, memory and state of a training stage."""
     sizes = model_sizes(stage)
-    examples = [len(read_examples(source, "train", "en", stage.ask.data_dir, stage.settings["limit"]).items)
-                for source in stage.sources]  # fmt: skip
+    examples = [_examples(stage, source) for source in stage.sources]
     batch, epochs = stage.settings["batch_size"], stage.settings["epochs"]
-    steps = stage.settings["max_steps"] or max(1, round(sum(epochs * -(-n // batch) for n in examples)))
+    passes = sum(epochs * -(-n // batch) for n in examples)
+    if stage.mixture.mlm:  # its share of the steps comes on top
+        passes /= 1 - stage.mixture.mlm_weight
+    steps = stage.settings["max_steps"] or max(1, round(passes))
     modules, fusions = trained_parts(stage.how, stage.tree, stage.module)
     return {
         "stage": _folder_name(stage),
@@ -33,10 +36,15 @@ def describe_training(stage: TrainStage) -> dict[str, Any]:
         "composition": draw(stage.tree, (*modules, *fusions)) if stage.ask.method != "full" else "encoder  (trains)",
         "training_examples": dict(zip((source.name for source in stage.sources), examples, strict=True)),
         "steps": steps,
-        "steps_exact": bool(stage.settings["max_steps"]) or all(task.kind != "span" for task in stage.tasks),
+        "steps_exact": bool(stage.settings["max_steps"]) or all(source.kind != "span" for source in stage.sources),
         **sizes,
         "settings": stage.settings.to_request(),
     }
+
+
+def _examples(stage: TrainStage, source: TaskSpec) -> int:
+    limit, where = stage.settings["limit"], stage.ask.data_dir
+    return sum(len(read_examples(source, "train", code, where, limit).items) for code in stage.mixture.languages)
 
 
 def describe_transfer(plan: Transfer) -> list[dict[str, Any]]:

@@ -99,8 +99,8 @@ def _request(stage: EvaluateStage) -> dict[str, dict[str, Any]]:
 
 def _reused(stage: EvaluateStage, run: OpenRun, splits: Mapping[str, str]) -> list[LanguageResult]:
     """Languages that an interrupted evaluation has done: scored again from their records, not predicted again."""
-    if len(stage.layers) > 1:  # a sweep is not in the records
-        return []
+    if len(stage.layers) > 1 or stage.task.metric.main in ("bucc", "map20"):
+        return []  # a sweep, a threshold and a pool of all languages are not in the records of one
     done = []
     for language, split in splits.items():
         try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from adaptxfer.console import console
 from adaptxfer.data.samplers import RULES
 from adaptxfer.encoder.load import ModelHints, check_config, locate, read_hints
 from adaptxfer.errors import data_error, nearest, use_error
 from adaptxfer.evaluation.evaluate import evaluation_languages
 from adaptxfer.evaluation.retrieve import choose_layer
-from adaptxfer.metrics.registry import find_metric
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.modules.composition import Leaf, check_how, target_tree
 from adaptxfer.runs.settings import Ask, Settings, resolve
-from adaptxfer.runs.stage import EvaluateStage, TrainStage
+from adaptxfer.runs.stage import EvaluateStage, Mixture, TrainStage, text_language
 from adaptxfer.tasks.find import load_task
-from adaptxfer.tasks.load import with_labels
+from adaptxfer.tasks.load import available, with_labels
 from adaptxfer.tasks.spec import TaskSpec
 
 
@@ -34,30 +34,69 @@ def find_task(name: str, ask: Ask, role: str) -> TaskSpec:
     return task
 
 
+def is_trained(task: TaskSpec) -> bool:
+    """Whether a task has a training stage: all but retrieval with pooled hidden states."""
+    return task.kind != "retrieve" or task.retrieve.pooling == "first"
+
+
 def model_hints(ask: Ask) -> tuple[ModelHints, int]:
     """What the base model recommends and how many layers it has; fetches a Hub model if it is not here."""
     folder, _, _ = locate(ask.model, ask.revision)
     return read_hints(folder), int(check_config(folder)["num_hidden_layers"])
 
 
-def plan_intermediate(names: Sequence[str], ask: Ask, seed: int, sampler: str = "capped") -> TrainStage:
+def plan_intermediate(
+    names: Sequence[str], ask: Ask, seed: int, mixture: Mixture | None = None, skip_missing: bool = False
+) -> TrainStage:
     """The stage that trains one module on one task, or on several together.
 
+    With ``skip_missing`` tasks without data here (licensed files, say) are named and left out.
+
     Raises:
-        AdaptxferError: for a task that does not exist, is no intermediate task or is named twice, or a sampler.
+        AdaptxferError: for a task that does not exist, is no intermediate task or is named twice, or a bad mixture.
     """
+    mixture = mixture or Mixture()
+    check_mixture(mixture)
+    if skip_missing:
+        names = _present(names, ask)
     if len(set(names)) != len(names):
         raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")
-    if sampler not in RULES:
-        raise use_error(f"--sampler {sampler!r} is unknown.", nearest(sampler, RULES))
     tasks = tuple(with_labels(find_task(name, ask, "intermediate"), ask.data_dir) for name in names)
     name = "-".join(names) if len("-".join(names)) <= 60 else f"multi{len(names)}"
     settings = resolve(ask, tasks[0], model_hints(ask)[0])
     settings.training(seed)  # refuses what is out of range
     return TrainStage(
         "intermediate", name, seed, ask, settings, tasks, tuple(_source(task, ask) for task in tasks),
-        name, "none", Leaf(name), sampler=sampler,
+        name, "none", Leaf(name), mixture=mixture,
     )  # fmt: skip
+
+
+def check_mixture(mixture: Mixture) -> None:
+    """Refuse a sampler, share or text file that cannot be used.
+
+    Raises:
+        AdaptxferError: naming it.
+    """
+    if mixture.sampler not in RULES:
+        raise use_error(f"--sampler {mixture.sampler!r} is unknown.", nearest(mixture.sampler, RULES))
+    if not 0 < mixture.mlm_weight < 1:
+        raise use_error(f"--mlm-weight is a share between 0 and 1, got {mixture.mlm_weight}.")
+    for path in mixture.mlm:
+        if not path.is_file():
+            raise use_error(f"--mlm {path} is not a file.", "Give text files named by language, such as sw.txt.")
+    codes = [text_language(path) for path in mixture.mlm]
+    if len(set(codes)) < len(codes):
+        raise use_error(f"--mlm names a language twice: {', '.join(codes)}.", "Give one file per language.")
+
+
+def _present(names: Sequence[str], ask: Ask) -> list[str]:
+    """The tasks that have training data here; the others are named."""
+    found = {name: "en" in available(load_task(name, ask.tasks), ask.data_dir).get("train", ()) for name in names}
+    if left := [name for name, here in found.items() if not here]:
+        console().warn(f"No training data here for {', '.join(left)}: left out.")
+    if not any(found.values()):
+        raise data_error(f"None of {', '.join(names)} has training data here.", "See `adaptxfer tasks check`.")
+    return [name for name, here in found.items() if here]
 
 
 def plan_target(
@@ -87,7 +126,7 @@ def check_parents(task: TaskSpec, ask: Ask, how: str, parents: Sequence[Bundle],
         AdaptxferError: with what works instead.
     """
     check_how(how, ask.method, len(parents), own_module)
-    if how == "fuse" and task.kind == "retrieve":
+    if how == "fuse" and not is_trained(task):
         raise use_error(
             f"--how fuse needs training, and {task.name} is not trained.",
             "Give one bundle, or several and --how merge.",
@@ -118,11 +157,13 @@ def _source(task: TaskSpec, ask: Ask) -> TaskSpec:
     Raises:
         AdaptxferError: if the two differ in kind or labels.
     """
-    if task.kind == "retrieve":
+    if not is_trained(task):
         raise use_error(f"{task.name} is retrieval and is not trained.", "Use `adaptxfer transfer --to` with a bundle.")
     if task.train.task is None or task.train.task == task.name:
         return with_labels(task, ask.data_dir)
     source = with_labels(load_task(task.train.task, ask.tasks), ask.data_dir)
+    if (task.kind, source.kind) == ("retrieve", "span"):  # questions find the sentences that answer them
+        return source
     if source.kind != task.kind or set(source.labels) != set(task.labels):
         raise data_error(
             f"{task.name} cannot train on {source.name}: kinds or labels differ "
@@ -153,13 +194,8 @@ def plan_evaluation(
         AdaptxferError: for languages, splits or layers that do not exist, or a bundle whose head does not fit.
     """
     hints, depth = model_hints(ask)
-    if task.kind != "retrieve":
+    if is_trained(task):
         check_head(bundles[0], task)
-    elif find_metric(task.metric.main).name != "retrieval_accuracy":
-        raise use_error(
-            f"{task.name} is scored by {task.metric.main}, which `evaluate` and `transfer` do not compute yet.",
-            "Retrieval tasks with the metric retrieval_accuracy work, such as tatoeba.",
-        )
     length = settings["max_length"] if settings else resolve(ask, task, hints)["max_length"]
     return EvaluateStage(
         "evaluate", task.name, seed, ask, task, head, how, tuple(bundles),
@@ -169,9 +205,9 @@ def plan_evaluation(
 
 
 def _layers(task: TaskSpec, depth: int, asked: str | None, hint: int | None) -> tuple[int, ...]:
-    if task.kind != "retrieve":
+    if is_trained(task):
         if asked is not None:
-            raise use_error("--layer belongs to retrieval tasks.", f"{task.name} is of kind {task.kind}.")
+            raise use_error("--layer belongs to untrained retrieval.", f"{task.name} is scored through its head.")
         return ()
     if asked is not None and asked != "all" and not (asked.isascii() and asked.isdecimal()):
         raise use_error(f"--layer {asked!r} is not a layer.", f"Give 0 to {depth}, or all.")

@@ -7,13 +7,13 @@ Training for XQuAD and for MLQA is the same stage, since both train on SQuAD; th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptxfer.embedded import encoder_dir
-from adaptxfer.files import content_hash, file_hash
+from adaptxfer.files import check_name, content_hash, file_hash
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.modules.composition import Tree
 from adaptxfer.runs.settings import Ask, Settings
@@ -44,6 +44,43 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """What an intermediate training draws its batches from besides English task data.
+
+    Attributes:
+        sampler: rule by which several tasks are mixed (see `adaptxfer.data.samplers`).
+        languages: languages of the training data; others than English are machine translations.
+        mlm: text files for continued masked-language modelling, one language each, named by their stem's last part.
+        mlm_weight: share of the steps that go to it.
+    """
+
+    sampler: str = "capped"
+    languages: tuple[str, ...] = ("en",)
+    mlm: tuple[Path, ...] = ()
+    mlm_weight: float = 0.5
+
+    def identity(self, tasks: int) -> dict[str, Any]:
+        """What decides the result; nothing for one task in English alone."""
+        found: dict[str, Any] = {"sampler": self.sampler} if tasks > 1 else {}
+        if self.languages != ("en",):
+            found["languages"] = list(self.languages)
+        if self.mlm:
+            found |= {"mlm": {text_language(path): file_hash(path) for path in self.mlm}, "weight": self.mlm_weight}
+        return found
+
+    def to_request(self, tasks: int) -> dict[str, Any]:
+        """As stored in a manifest; text files are known by their language."""
+        found = self.identity(tasks)
+        return found | ({"mlm": sorted(found["mlm"])} if "mlm" in found else {})
+
+
+def text_language(path: Path) -> str:
+    """The language of a text file by its name: ``sw`` for ``sw.txt``, ``wiki.sw.txt`` and ``wiki.sw.txt.gz``."""
+    parts = [part for part in path.name.split(".") if part not in ("txt", "gz", "")]
+    return check_name(parts[-1] if parts else path.name, "language")
+
+
+@dataclass(frozen=True)
 class TrainStage(Stage):
     """Train a module (or an arrangement over intermediate ones) with fresh heads.
 
@@ -52,7 +89,7 @@ class TrainStage(Stage):
         sources: where the English training and dev data of each task come from.
         module: name of the trained module.
         how: how intermediate bundles are used; "none" for an intermediate stage.
-        sampler: rule by which a multi-task module draws its tasks.
+        mixture: languages, sampler and text of an intermediate training.
     """
 
     ask: Ask
@@ -64,17 +101,18 @@ class TrainStage(Stage):
     tree: Tree
     parents: tuple[Bundle, ...] = ()
     own_module: bool = False
-    sampler: str = "proportional"
+    mixture: Mixture = Mixture()
 
     def identity(self) -> dict[str, Any]:
         """Model, method, data, options, parents."""
-        data = [_train_identity(task, source, self.ask) for task, source in zip(self.tasks, self.sources, strict=True)]
+        pairs = zip(self.tasks, self.sources, strict=True)
+        data = [_train_identity(task, source, self.ask, self.mixture.languages) for task, source in pairs]
         return {
             "model": model_identity(self.ask),
             "method": self.ask.method,
             "how": self.how,
             "own_module": self.own_module,
-            "sampler": self.sampler if len(self.tasks) > 1 else None,
+            "mixture": self.mixture.identity(len(self.tasks)),
             "settings": self.settings.identity(),
             "data": data,
             "parents": [bundle_identity(parent) for parent in self.parents],
@@ -142,14 +180,14 @@ def data_identity(task: TaskSpec, split: str, language: str, data_dir: Path | No
     return [hub.id, hub.config, hub.revision] if hub else None
 
 
-def _train_identity(task: TaskSpec, source: TaskSpec, ask: Ask) -> dict[str, Any]:
+def _train_identity(task: TaskSpec, source: TaskSpec, ask: Ask, languages: Sequence[str]) -> dict[str, Any]:
     return {
         "kind": task.kind,
         "labels": list(task.labels),
         "text": vars_of(task.text),
         "source": source.digest,
         "metric": source.metric.main,
-        "train": data_identity(source, "train", "en", ask.data_dir),
+        "train": [data_identity(source, "train", code, ask.data_dir) for code in languages],
         "dev": data_identity(source, "dev", "en", ask.data_dir),
     }
 

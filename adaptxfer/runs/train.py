@@ -6,30 +6,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adaptxfer.console import console
-from adaptxfer.data.samplers import schedule
-from adaptxfer.encoder.load import Encoder, load_encoder
-from adaptxfer.evaluation.evaluate import DevSet, Setting, features_of
-from adaptxfer.evaluation.score import main_metric
-from adaptxfer.files import derived_seed
+from adaptxfer.encoder.load import Encoder, load_encoder, load_masked_head
 from adaptxfer.modules.bundle import Bundle, check_base, read_bundle, save_bundle
 from adaptxfer.modules.composition import fusions, leaves, trained_parts
+from adaptxfer.modules.dual import masked_head
 from adaptxfer.modules.heads import Head, HeadSpec, build_head
 from adaptxfer.modules.merge import average
 from adaptxfer.modules.method import Method
 from adaptxfer.modules.model import AdaptedModel, make_method
 from adaptxfer.modules.weights import copy_into
+from adaptxfer.runs.data import MLM, DevScore, prepare_data
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import module_names
 from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
-from adaptxfer.tasks.load import read_examples
-from adaptxfer.training import Steps, TaskData, TrainingOptions, TrainingResult, train
-from adaptxfer.training.steps import single_task
+from adaptxfer.training import TrainingResult, train
 
 
 def run_training(stage: TrainStage) -> Bundle:
@@ -79,63 +73,9 @@ def request_of(stage: TrainStage) -> dict[str, dict[str, Any]]:
     }
     if stage.how == "fuse":
         asked["own_module"] = stage.own_module
-    if len(stage.tasks) > 1:
-        asked["sampler"] = stage.sampler
+    asked |= stage.mixture.to_request(len(stage.tasks))
     request = {name: {"value": value, "from": "command"} for name, value in asked.items()}
     return stage.ask.to_request() | request | stage.settings.to_request()
-
-
-def prepare_data(
-    stage: TrainStage, encoder: Encoder, options: TrainingOptions
-) -> tuple[Steps, DevScore, dict[str, str]]:
-    """Features and schedule of the training data, the dev sets, and the fingerprints of both."""
-    data, tasks, devs = {}, [], []
-    for task, source in zip(stage.tasks, stage.sources, strict=True):
-        setting = Setting(encoder.tokenizer, stage.ask.data_dir, 2 * options.batch_tokens, stage.settings["max_length"])
-        examples = read_examples(source, "train", "en", stage.ask.data_dir, stage.settings["limit"])
-        features = features_of(_texts(task, source), examples.items, setting, training=True)
-        tasks.append(TaskData(source.name, features, options.batch_size, stage.seed))
-        dev_setting = Setting(setting.tokenizer, setting.data_dir, setting.batch_tokens, setting.max_length,
-                              stage.settings["dev_limit"])  # fmt: skip
-        devs.append(DevSet(_texts(task, source), dev_setting))
-        data |= {f"{source.name}/train": examples.fingerprint, f"{source.name}/dev": devs[-1].fingerprint}
-        _tell(source.name, {**examples.notes, **features.notes})
-    return _schedule(stage, tasks, options), DevScore(devs), data
-
-
-def _texts(task: Any, source: Any) -> Any:
-    """The source of the data, cut to length and labelled as the task wants it."""
-    from dataclasses import replace
-
-    return replace(source, text=task.text, labels=task.labels)
-
-
-def _schedule(stage: TrainStage, tasks: list[TaskData], options: TrainingOptions) -> Steps:
-    if len(tasks) == 1:
-        return single_task(tasks[0], options)
-    total = options.max_steps or max(1, round(sum(options.epochs * task.batches_per_epoch for task in tasks)))
-    sizes = [len(task.features) for task in tasks]
-    order = schedule(sizes, stage.sampler, total, derived_seed(stage.seed, "sampler"))
-    return Steps(tasks, np.asarray(order))
-
-
-class DevScore:
-    """The mean of the main scores of all dev sets (one for a single task)."""
-
-    def __init__(self, devs: list[DevSet]) -> None:
-        self.devs = devs
-
-    def __call__(self, model: AdaptedModel) -> float:
-        """What selects the checkpoint."""
-        return sum(dev(model) for dev in self.devs) / len(self.devs)
-
-    def guessing(self) -> float | None:
-        """The score of always giving the most frequent label; None for several tasks."""
-        return self.devs[0].guessing() if len(self.devs) == 1 else None
-
-    def scores(self, model: AdaptedModel) -> dict[str, Any]:
-        """All scores by task."""
-        return {dev.spec.name: {**dev.scores(model), "main": main_metric(dev.spec)} for dev in self.devs}
 
 
 def build_model(stage: TrainStage, encoder: Encoder) -> AdaptedModel:
@@ -145,6 +85,8 @@ def build_model(stage: TrainStage, encoder: Encoder) -> AdaptedModel:
     method.activate(stage.tree)
     heads = {source.name: _head(task, source.name, encoder, stage.seed)
              for task, source in zip(stage.tasks, stage.sources, strict=True)}  # fmt: skip
+    if stage.mixture.mlm:
+        heads[MLM] = masked_head(method.network, load_masked_head(stage.ask.model, stage.ask.revision))
     return AdaptedModel(method, heads)
 
 
@@ -206,6 +148,8 @@ def _reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
 def _finish(
     stage: TrainStage, run: OpenRun, encoder: Encoder, model: AdaptedModel, dev: DevScore, result: TrainingResult
 ) -> Bundle:
+    if MLM in model.heads:  # it belongs to the base model
+        del model.heads[MLM]
     heads = {name: model.head(name).spec for name in model.heads}
     bundle = save_bundle(
         model,
@@ -225,8 +169,3 @@ def _finish(
 def count(parameters: Any) -> int:
     """Number of weights."""
     return sum(parameter.numel() for parameter in parameters)
-
-
-def _tell(name: str, notes: Mapping[str, int]) -> None:
-    if told := ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in notes.items() if number):
-        console().note(f"{name}: {told}.")

@@ -12,7 +12,7 @@ from adaptxfer.evaluation.evaluate import evaluation_languages
 from adaptxfer.modules.bundle import Bundle, read_bundle
 from adaptxfer.modules.composition import HOWS
 from adaptxfer.runs.evaluate import run_evaluation
-from adaptxfer.runs.plan import bundle_folder, check_parents, find_task, plan_evaluation, plan_target
+from adaptxfer.runs.plan import bundle_folder, check_parents, find_task, is_trained, plan_evaluation, plan_target
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import UNHASHED, Ask, model_name
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
@@ -67,7 +67,7 @@ class Transfer:
             self.evaluation(None)
             return
         if self.wish.layer is not None:
-            raise use_error("--layer belongs to retrieval tasks.", f"{self.task.name} is of kind {self.task.kind}.")
+            raise use_error("--layer belongs to untrained retrieval.", f"{self.task.name} is scored through its head.")
         evaluation_languages(self.task, self.ask.data_dir, self.wish.languages, self.wish.split)
 
     def run(self) -> Run:
@@ -93,7 +93,7 @@ def plan_transfer(wish: Wish, ask: Ask, seed: int) -> Transfer:
     bundles = [] if wish.how == "none" else _bundles(wish, ask, seed)
     how = wish.how or default_how(ask.method, len(bundles))
     training = None
-    if task.kind == "retrieve":
+    if not is_trained(task):
         check_parents(task, ask, how, bundles, wish.own_module)
     else:
         training = plan_target(task, ask, seed, how, bundles, wish.own_module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from adaptxfer.tasks.examples import RetrieveExample, SpanExample
 
@@ -39,3 +40,25 @@ def _pair(example: SpanExample) -> Iterator[RetrieveExample]:
             yield RetrieveExample(example.id, "query", example.question, None, (key,))
             yield RetrieveExample(key, "candidate", example.context[first:last], example.context, (example.id,))
             return
+
+
+def paired(examples: Sequence[RetrieveExample]) -> list[RetrieveExample]:
+    """Each query followed by its first right candidate; queries without one are left out."""
+    candidates = {example.id: example for example in examples if example.side == "candidate"}
+    queries = [example for example in examples if example.side == "query"]
+    known = [(query, next((name for name in query.gold if name in candidates), None)) for query in queries]
+    return [part for query, name in known if name is not None for part in (query, candidates[name])]
+
+
+def unique_candidates(pairs: Sequence[RetrieveExample]) -> list[RetrieveExample]:
+    """The same examples with every distinct candidate once, naming all queries it is right for."""
+    queries = [replace(example, gold=()) for example in pairs if example.side == "query"]
+    groups: dict[tuple[str, str | None], list[RetrieveExample]] = {}
+    for example in pairs:
+        if example.side == "candidate":
+            groups.setdefault((example.text, example.context), []).append(example)
+    merged = [
+        replace(group[0], gold=tuple(dict.fromkeys(query for part in group for query in part.gold)))
+        for group in groups.values()
+    ]
+    return [*queries, *merged]

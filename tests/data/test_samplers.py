@@ -38,10 +38,10 @@ def test_unknown_rule():
 
 
 def test_schedule_follows_the_chances_and_repeats():
-    drawn = schedule(SIZES, "capped", 200_000, seed=3)
+    drawn = schedule(probabilities(SIZES), 200_000, seed=3)
     assert np.allclose(np.bincount(drawn) / len(drawn), probabilities(SIZES), atol=0.005)
-    assert np.array_equal(drawn, schedule(SIZES, "capped", 200_000, seed=3))
-    assert not np.array_equal(drawn[:100], schedule(SIZES, "capped", 100, seed=4))
+    assert np.array_equal(drawn, schedule(probabilities(SIZES), 200_000, seed=3))
+    assert not np.array_equal(drawn[:100], schedule(probabilities(SIZES), 100, seed=4))
 
 
 def test_language_weights():

@@ -17,6 +17,7 @@ from adaptxfer.runs.plan import (
     plan_intermediate,
     plan_target,
 )
+from adaptxfer.runs.stage import Mixture
 
 
 def refused(said: str, call, *given, **named) -> None:
@@ -31,14 +32,18 @@ def test_tasks_are_checked_before_anything_is_loaded(ask) -> None:
     refused("named twice", plan_intermediate, ["weather", "weather"], ask, 1)
     refused("names is no intermediate task", plan_intermediate, ["names"], ask, 1)
     refused("endings is no target task", find_task, "endings", ask, "target")
-    refused("Did you mean 'uniform'?", plan_intermediate, ["weather", "endings"], ask, 1, "unifrom")
+    refused("Did you mean 'uniform'?", plan_intermediate, ["weather", "endings"], ask, 1, Mixture("unifrom"))
 
 
 def test_an_intermediate_stage(ask) -> None:
-    one, two = plan_intermediate(["weather"], ask, 1), plan_intermediate(["weather", "endings"], ask, 1, "sqrt")
+    one, two = (
+        plan_intermediate(["weather"], ask, 1),
+        plan_intermediate(["weather", "endings"], ask, 1, Mixture("sqrt")),
+    )
     assert (one.kind, one.name, one.how, one.tree) == ("intermediate", "weather", "none", Leaf("weather"))
     assert two.name == "weather-endings" and [task.name for task in two.tasks] == ["weather", "endings"]
-    assert two.sampler == "sqrt" and two.hash != plan_intermediate(["weather", "endings"], ask, 1, "uniform").hash
+    other = plan_intermediate(["weather", "endings"], ask, 1, Mixture("uniform"))
+    assert two.mixture.sampler == "sqrt" and two.hash != other.hash
 
 
 def test_trees_of_target_stages(ask, modules) -> None:
@@ -87,12 +92,6 @@ def test_layers(ask) -> None:
     task = replace(twins, retrieve=replace(twins.retrieve, layer={"2": 1}))
     assert layers("all") == (2, 0, 1), "the last one comes first where none is usual"
     assert plan_evaluation(task, ask, 1, "none", (), layer="all").layers == (1, 0, 2)
-
-
-def test_a_metric_that_is_not_computed_is_refused(ask) -> None:
-    twins = find_task("twins", ask, "target")
-    task = replace(twins, metric=replace(twins.metric, main="map20"))
-    refused("scored by map20", plan_evaluation, task, ask, 1, "none", (), layer="1")
 
 
 def test_a_head_fits_its_own_kind_and_labels(ask, modules) -> None:

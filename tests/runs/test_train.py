@@ -12,6 +12,7 @@ from adaptxfer.modules.bundle import load_bundle, read_bundle
 from adaptxfer.runs import train as trains
 from adaptxfer.runs.plan import find_task, plan_intermediate, plan_target
 from adaptxfer.runs.run import Run
+from adaptxfer.runs.stage import Mixture
 from adaptxfer.runs.train import run_training
 from tests.world import no_training, weights
 
@@ -101,7 +102,7 @@ def test_a_failed_run_says_why_and_may_be_tried_again(ask, monkeypatch) -> None:
 
 
 def test_one_module_for_several_tasks(ask) -> None:
-    bundle = run_training(plan_intermediate(["weather", "endings"], replace(ask, max_steps=8), 1, "uniform"))
+    bundle = run_training(plan_intermediate(["weather", "endings"], replace(ask, max_steps=8), 1, Mixture("uniform")))
     run = Run(bundle.folder)
     assert set(bundle.heads) == {"weather", "endings"} == set(run.manifest["dev"])
     assert run.asked("sampler") == "uniform" and bundle.single() == "weather-endings"

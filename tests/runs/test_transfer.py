@@ -80,7 +80,7 @@ def test_bundles_are_chosen_by_age_method_and_seed(own_ask, twice, capsys) -> No
         (Wish("names", how="none", languages=("xx",)), "Known: de, en, sw."),
         (Wish("names", how="none", split="train"), "no evaluation split 'train'"),
         (Wish("names", how="none", split="tset"), "no evaluation split 'tset'"),
-        (Wish("names", ("BUNDLE",), layer="1"), "--layer belongs to retrieval"),
+        (Wish("names", ("BUNDLE",), layer="1"), "--layer belongs to untrained retrieval"),
         (Wish("twins", ("BUNDLE",), how="fuse", layer="1"), "--how fuse"),
         (Wish("twins", how="none", layer="9"), "--layer 9 does not exist"),
     ],

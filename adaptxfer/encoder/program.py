@@ -1,0 +1,148 @@
+"""An encoder as flat records of weights, and its forward pass over packed tokens, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adaptxfer.kernels.add_norm import add_norm
+from adaptxfer.kernels.attention import varlen_attention
+from adaptxfer.kernels.bottleneck import bottleneck
+from adaptxfer.kernels.fusion import Fusion, adapter_fusion
+from adaptxfer.kernels.gelu import gelu
+from adaptxfer.kernels.lora_linear import Update, lora_linear
+from adaptxfer.kernels.parts import Adapter, Norm, activate
+
+
+class Linear(NamedTuple):
+    """A linear layer with its active LoRA updates."""
+
+    weight: Tensor
+    bias: Tensor | None
+    updates: tuple[Update, ...] = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(T, K) to (T, N)."""
+        return lora_linear(x, self.weight, self.bias, self.updates)
+
+
+class Ending(NamedTuple):
+    """What follows the last linear layer of a sub-layer: dropout, modules, addition, LayerNorm."""
+
+    norm: Norm
+    dropout: float
+    fusions: tuple[Fusion, ...] = ()  # these come first
+    adapters: tuple[Adapter, ...] = ()
+    reads: str = "sum"  # see `adaptxfer.kernels.bottleneck`
+
+    def __call__(self, h: Tensor, x: Tensor) -> Tensor:
+        """The output of the sub-layer from ``h`` and its input ``x``."""
+        if not self.fusions and not self.adapters:
+            return add_norm(h, x, self.norm, self.dropout)
+        h = F.dropout(h, self.dropout) if self.dropout else h
+        for fusion in self.fusions:  # h + x is all that later modules see, so the mixture may stand in for h
+            x = h + x
+            h = adapter_fusion(self.norm(x), fusion)
+        if not self.adapters:
+            return add_norm(h, x, self.norm)
+        return bottleneck(h, x, self.norm, self.adapters, self.reads)
+
+
+class Layer(NamedTuple):
+    """One transformer layer with the LayerNorm behind each sub-layer."""
+
+    query: Linear
+    key: Linear
+    value: Linear
+    heads: int
+    attention_dropout: float
+    mixed: Linear
+    after_attention: Ending
+    widen: Linear
+    act: str
+    narrow: Linear
+    after_feed_forward: Ending
+
+    def __call__(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """(T, H) to (T, H)."""
+        qkv = packed_linear((self.query, self.key, self.value))(x)
+        mixed = varlen_attention(qkv, tokens.bounds, tokens.lengths, self.heads, self.attention_dropout)
+        x = self.after_attention(self.mixed(mixed), x)
+        wide = self.widen(x)
+        wide = gelu(wide) if self.act == "gelu" else activate(wide, self.act)
+        return self.after_feed_forward(self.narrow(wide), x)
+
+
+class Embeddings(NamedTuple):
+    """Word, position and type embeddings with their LayerNorm."""
+
+    words: Tensor
+    positions: Tensor
+    types: Tensor
+    padding: int | None  # the row of `words` that gets no gradient
+    roberta: bool  # positions count from padding + 1 and skip padding; BERT's from 0
+    norm: Norm
+    dropout: float
+
+    def __call__(self, tokens: Tokens) -> Tensor:
+        """(T, H) embeddings."""
+        words = F.embedding(tokens.ids, self.words, self.padding) + self.types[0]
+        places = F.embedding(self.places(tokens), self.positions, self.padding if self.roberta else None)
+        rows = self.norm(words + places)
+        return F.dropout(rows, self.dropout) if self.dropout else rows
+
+    def places(self, tokens: Tokens) -> Tensor:
+        """(T,) row of the position embeddings for every token."""
+        ids, starts = tokens.ids, tokens.bounds[:-1]
+        repeats = tokens.bounds.diff()
+        if not self.roberta:
+            return torch.arange(len(ids), device=ids.device) - starts.repeat_interleave(repeats)
+        assert self.padding is not None
+        real = (ids != self.padding).long()
+        before = F.pad(real.cumsum(0), (1, 0))
+        return (before[1:] - before[starts].repeat_interleave(repeats)) * real + self.padding
+
+
+class Tokens(NamedTuple):
+    """Packed sequences: ids (T,), bounds (S+1,), and the lengths between the bounds as plain numbers."""
+
+    ids: Tensor
+    bounds: Tensor
+    lengths: Sequence[int]
+
+
+class Program(NamedTuple):
+    """A network as it stands at one moment: weights by reference, dropout by value. Made by `lower`."""
+
+    embeddings: Embeddings
+    layers: tuple[Layer, ...]
+
+    def run(self, tokens: Tokens, wanted: Sequence[int]) -> list[Tensor]:
+        """Hidden states (T, H) after each of the ``wanted`` layers; 0 is the embedding output."""
+        x = self.embeddings(tokens)
+        states = [x]
+        for layer in self.layers[: max(wanted)]:
+            x = layer(x, tokens)
+            states.append(x)
+        return [states[number] for number in wanted]
+
+
+def packed_linear(parts: Sequence[Linear]) -> Linear:
+    """Several layers that read the same input as one, their outputs side by side.
+
+    The weights are joined anew in every pass: next to the product that costs nothing that can be measured, gradients
+    reach the parts, and no stale copy can exist.
+    """
+    first_columns = [sum(len(part.weight) for part in parts[:number]) for number in range(len(parts))]
+    updates = tuple(
+        update._replace(column=column)
+        for part, column in zip(parts, first_columns, strict=True)
+        for update in part.updates
+    )
+    biases = [part.bias for part in parts if part.bias is not None]
+    bias = torch.cat(biases) if len(biases) == len(parts) else None
+    return Linear(torch.cat([part.weight for part in parts]), bias, updates)

@@ -1,0 +1,39 @@
+"""Bottleneck adapters after a sub-layer: sequential (Pfeiffer), stacked, Houlsby and parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from adaptxfer.kernels.parts import Adapter, Norm, draw_mask, in_one_dtype
+from adaptxfer.kernels.reference.bottleneck import Bottlenecks, Setup
+
+READS = ("sum", "sublayer", "input")
+
+
+def bottleneck(h: Tensor, x: Tensor, norm: Norm, adapters: Sequence[Adapter], reads: str = "sum") -> Tensor:
+    """Residual addition, adapters and LayerNorm in one operation.
+
+    With ``u(z) = dropout(scale * (up act(down z + down_bias) + up_bias))`` and the one frozen LN of the sub-layer:
+
+    - ``sum``, one adapter (seq_bn, Pfeiffer et al. 2021): ``LN(u(LN(h + x)) + h + x)``. Several (a stack): each reads
+      the LN of the running sum and adds to it, so the LN runs once more than there are adapters.
+    - ``sublayer`` (double_seq_bn, Houlsby et al. 2019): ``LN(u(h) + h + x)``.
+    - ``input`` (par_bn, He et al. 2022): ``LN(h + u(x) + x)``.
+
+    Args:
+        h: (T, H) output of the sub-layer after its own dropout.
+        x: (T, H) input of the sub-layer.
+        norm: LayerNorm of the sub-layer.
+        adapters: one, or for ``sum`` any number in order.
+        reads: what the adapters read.
+
+    Returns:
+        (T, H).
+    """
+    if reads != "sum" and len(adapters) != 1:
+        raise ValueError(f"only adapters that read the sum can be stacked, got {len(adapters)} that read {reads}")
+    setup = Setup(reads, tuple(a.act for a in adapters), tuple(a.scale for a in adapters), norm.eps)
+    weights = [part for a in adapters for part in (*a[:4], draw_mask(h, a.dropout))]
+    return in_one_dtype(Bottlenecks.apply, h, x, norm.weight, norm.bias, setup, *weights)

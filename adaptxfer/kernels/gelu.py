@@ -1,0 +1,15 @@
+"""The activation of the feed-forward layers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def gelu(x: Tensor) -> Tensor:
+    """``x * Phi(x)`` with the exact normal distribution, as XLM-R uses it; keeps its input alone.
+
+    Args:
+        x: (T, N).
+    """
+    return F.gelu(x)
