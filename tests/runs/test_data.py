@@ -115,9 +115,8 @@ def test_trained_retrieval_end_to_end(data_dir, tmp_path):
     task = find_task("lareqa", ask, "target")
     stage = plan_target(task, ask, 1, "none", (), False)
     bundle = run_training(stage)
-    assert (
-        bundle.heads["squad_v1"].kind == "retrieve" and Run(bundle.folder).manifest["dev"]["squad_v1"]["main"] == "map"
-    )
+    assert bundle.heads["squad_v1"].kind == "retrieve"
+    assert Run(bundle.folder).manifest["dev"]["squad_v1"]["main"] == "map"
     run = run_evaluation(
         plan_evaluation(task, ask, 1, "none", [bundle], head=bundle.task, languages=["en", "de"], limit=8)
     )
