@@ -14,7 +14,7 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 _PUBLIC = ("train_intermediate", "transfer", "evaluate", "load_task", "list_tasks", "load_bundle", "AdaptxferError")
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str):

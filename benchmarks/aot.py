@@ -1,6 +1,6 @@
 """Build every kernel for GPUs that need not be there, and print what each costs.
 
-    python -m benchmarks.aot [--arch 90 80] [--op NAME ...] [--all] [--json]
+    python -m benchmarks.aot [--arch 90 80] [--op NAME ...] [--rows N ...] [--all] [--json]
 
 Registers, spilled bytes and the instruction mix come from the disassembler inside the triton package, shared memory from
 the compiler. ``--all`` builds other tiles beside those of `adaptxfer.kernels.tiles`.
@@ -50,7 +50,18 @@ class Case(NamedTuple):
     masters: bool = False
 
 
-def bottleneck_cases(capability: tuple[int, int], tried: list[Tile] | None) -> Iterator[Case]:
+class Choice(NamedTuple):
+    """Which tiles to build: those of the table for these token counts, or the ones to try instead."""
+
+    capability: tuple[int, int]
+    rows: list[int]
+    tried: list[Tile]
+
+    def tiles(self, op: str, inner: int) -> list[Tile]:
+        return self.tried or list(dict.fromkeys(tiles.tile(op, inner, rows, self.capability) for rows in self.rows))
+
+
+def bottleneck_cases(choice: Choice) -> Iterator[Case]:
     from adaptxfer.kernels.triton.bottleneck_backward import rows_kernel, weights_kernel
     from adaptxfer.kernels.triton.bottleneck_forward import forward_kernel
 
@@ -63,15 +74,14 @@ def bottleneck_cases(capability: tuple[int, int], tried: list[Tile] | None) -> I
             ("bottleneck_backward", rows_kernel, rest),
             ("bottleneck_weights", weights_kernel, before),
         ):
-            known = [tiles.tile(f"{op}_{count}", 64, rows, capability) for rows in (1024, 4096, 16384)]
-            for tile in tried or dict.fromkeys(known):
+            for tile in choice.tiles(f"{op}_{count}", 64):
                 for masters in (False, True):
                     yield Case(
                         f"{op}_{count}", kernel, {**shape, **more, "ROWS": tile.rows, "COLS": tile.cols}, tile, masters
                     )
 
 
-def row_cases(capability: tuple[int, int], tried: list[Tile] | None) -> Iterator[Case]:
+def row_cases(choice: Choice) -> Iterator[Case]:
     from adaptxfer.kernels.triton import add_norm, gelu, masked_lm
 
     tile = add_norm.rows_tile(1024)
@@ -84,11 +94,11 @@ def row_cases(capability: tuple[int, int], tried: list[Tile] | None) -> Iterator
     yield Case("cross_entropy_rows", masked_lm.rows_kernel, shape, masked_lm.TILE)
 
 
-def narrow_cases(capability: tuple[int, int], tried: list[Tile] | None) -> Iterator[Case]:
+def narrow_cases(choice: Choice) -> Iterator[Case]:
     from adaptxfer.kernels.triton import fusion, lora_linear
 
     for count in (2, 3, 9, 16):
-        for tile in tried or [fusion.mix_tile(count)]:
+        for tile in [fusion.mix_tile(count)]:
             meta = fusion.meta(count, 64, "relu", fusion.aligned(count * 129), 0.1)
             shape = {name: value for name, value in meta.items() if name.isupper()} | {"ROWS": tile.rows}
             yield Case(f"fusion_{count}", fusion.forward_kernel, shape, tile)
@@ -99,7 +109,7 @@ def narrow_cases(capability: tuple[int, int], tried: list[Tile] | None) -> Itera
             ("lora_spread", lora_linear.spread_kernel, {"COUNT": 2, "DROP": True}),
             ("lora_gradients", lora_linear.grads_kernel, {"COUNT": 2, "DROP": True}),
         ):
-            for tile in tried or dict.fromkeys(tiles.tile(f"{op}_1", 16, n, capability) for n in (1024, 4096, 16384)):
+            for tile in choice.tiles(f"{op}_1", 16):
                 shape = {"K": width, "RANK": 16, "ROWS": tile.rows, "COLS": tile.cols, "PRECISION": "tf32"}
                 yield Case(f"{op}_{width}", kernel, {**shape, **more}, tile)
 
@@ -163,12 +173,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", type=int, default=[90, 80], choices=[80, 90])
     parser.add_argument("--op", nargs="+", default=[], help="only operations whose names start so")
+    parser.add_argument("--rows", nargs="+", type=int, default=[1024, 4096, 16384], help="token counts to take tiles for")
     parser.add_argument("--all", action="store_true", help="tiles beside those of the table")
     parser.add_argument("--json", action="store_true", help="one object per line")
     chosen = parser.parse_args()
     for arch in chosen.arch:
         for cases in CASES:
-            for case in cases((arch // 10, arch % 10), TRIED if chosen.all else None):
+            for case in cases(Choice((arch // 10, arch % 10), chosen.rows, TRIED if chosen.all else [])):
                 if chosen.op and not case.op.startswith(tuple(chosen.op)):
                     continue
                 found = build(case, arch)

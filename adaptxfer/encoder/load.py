@@ -85,8 +85,13 @@ class Encoder:
     hints: ModelHints
 
 
-def locate(model: str, revision: str | None = None) -> tuple[Path, str, str | None]:
+def locate(model: str, revision: str | None = None, weights: bool = True) -> tuple[Path, str, str | None]:
     """Find the folder of a base model: the embedded one, a local folder, or a snapshot from the Hub.
+
+    Args:
+        model: ``mini``, a folder, or a Hub id.
+        revision: of a Hub model.
+        weights: False fetches the small files of a Hub model alone, enough to plan.
 
     Returns:
         The folder, the id to record (never a path of this machine: a local folder is known by its name) and the
@@ -102,10 +107,10 @@ def locate(model: str, revision: str | None = None) -> tuple[Path, str, str | No
         return folder, folder.resolve().name, None
     if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
         raise use_error(f"There is no model folder {model}.", "Give a Hub id, a folder, or --model mini.")
-    return _snapshot(model, revision)
+    return _snapshot(model, revision, FILES if weights else tuple(f for f in FILES if ".safetensors" not in f))
 
 
-def _snapshot(model: str, revision: str | None) -> tuple[Path, str, str]:
+def _snapshot(model: str, revision: str | None, patterns: tuple[str, ...]) -> tuple[Path, str, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -116,7 +121,7 @@ def _snapshot(model: str, revision: str | None) -> tuple[Path, str, str]:
     )
 
     try:
-        path = Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+        path = Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError as error:
         raise use_error(f"{model!r} is no Hub id and no folder.", "Use owner/name, a folder, or mini.") from error
     except GatedRepoError as error:

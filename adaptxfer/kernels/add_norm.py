@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptxfer.kernels.parts import Norm
+from adaptxfer.kernels.dispatch import choose
+from adaptxfer.kernels.parts import Norm, trains
 
 
 def add_norm(h: Tensor, x: Tensor, norm: Norm, p: float = 0.0) -> Tensor:
@@ -23,4 +24,8 @@ def add_norm(h: Tensor, x: Tensor, norm: Norm, p: float = 0.0) -> Tensor:
     Returns:
         (T, H).
     """
+    if choose("add_norm", h, drops=[p], trains_norm=trains(norm)):
+        from adaptxfer.kernels.triton.add_norm import add_norm as fast
+
+        return fast(h, x, norm, p)
     return norm((F.dropout(h, p) if p else h) + x)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from adaptxfer.kernels.parts import Adapter, Norm, draw_mask, in_one_dtype
+from adaptxfer.kernels.dispatch import choose
+from adaptxfer.kernels.parts import Adapter, Norm, draw_mask, in_one_dtype, trains
 from adaptxfer.kernels.reference.bottleneck import Bottlenecks, Setup
 
 READS = ("sum", "sublayer", "input")
@@ -34,6 +35,11 @@ def bottleneck(h: Tensor, x: Tensor, norm: Norm, adapters: Sequence[Adapter], re
     """
     if reads != "sum" and len(adapters) != 1:
         raise ValueError(f"only adapters that read the sum can be stacked, got {len(adapters)} that read {reads}")
+    inner, acts, drops = zip(*((len(a.down), a.act, a.dropout) for a in adapters), strict=True)
+    if choose("bottleneck", h, inner=inner, acts=acts, drops=drops, trains_norm=trains(norm)):
+        from adaptxfer.kernels.triton.bottleneck import bottleneck as fast
+
+        return fast(h, x, norm, adapters, reads)
     setup = Setup(reads, tuple(a.act for a in adapters), tuple(a.scale for a in adapters), norm.eps)
     weights = [part for a in adapters for part in (*a[:4], draw_mask(h, a.dropout))]
     return in_one_dtype(Bottlenecks.apply, h, x, norm.weight, norm.bias, setup, *weights)

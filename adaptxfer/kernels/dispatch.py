@@ -24,6 +24,8 @@ VARIABLE = "ADAPTXFER_KERNELS"
 LOWEST = (8, 0)
 """Compute capability from which bf16 products and asynchronous copies exist."""
 OPERATIONS = ("add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear")
+PRODUCTS = ("bottleneck", "lora_linear")
+"""Tensor cores give kernels with products of their own their speed; in float32 they have none."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_INNER, MOST_STACKED, MOST_FUSED, WIDEST_NORM = 128, 2, 16, 4096
 
@@ -87,6 +89,8 @@ def _decide(
     if mode == "torch" or (mode == "auto" and kind != "cuda"):
         return False
     reason = _device_refusal(kind, index, dtype) or refusal(op, width, inner, acts, drops, trains_norm)
+    if mode == "auto" and dtype == torch.float32 and op in PRODUCTS:
+        reason = reason or "matrix products in float32 are left to it"
     reason = reason or _fault(op, kind, index, dtype)
     if reason and mode == "triton":
         raise use_error(

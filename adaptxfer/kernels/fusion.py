@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.parts import Adapter, draw_mask, in_one_dtype
 from adaptxfer.kernels.reference.fusion import Mix
 
@@ -40,10 +41,15 @@ def adapter_fusion(z: Tensor, fusion: Fusion, mask: Tensor | None = None) -> Ten
         (T, H), without the residual.
     """
     first, count = fusion.children[0], len(fusion.children)
-    if mask is None:
-        mask = draw_mask(z.new_empty(len(z), count), fusion.dropout)
     with torch.autocast(z.device.type, enabled=False):
         wide, offsets, values = _folded(fusion)
+    inner = [len(child.down) for child in fusion.children]
+    if mask is None and choose("fusion", z, inner=inner, acts=[first.act], drops=[fusion.dropout]):
+        from adaptxfer.kernels.triton.fusion import mixture
+
+        return mixture(z, wide, offsets, values, count, first.act, fusion.dropout)
+    if mask is None:
+        mask = draw_mask(z.new_empty(len(z), count), fusion.dropout)
     return in_one_dtype(_mixture, z, wide, offsets, values, mask, count, first.act)
 
 

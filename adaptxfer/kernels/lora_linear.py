@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
+from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.parts import draw_mask, in_one_dtype
 from adaptxfer.kernels.reference.lora import LoraLinear, Setup
 
@@ -39,6 +40,10 @@ def lora_linear(x: Tensor, weight: Tensor, bias: Tensor | None, updates: Sequenc
     """
     if not updates:
         return F.linear(x, weight, bias)
+    if choose("lora_linear", x, inner=[len(u.a) for u in updates], drops=[u.dropout for u in updates]):
+        from adaptxfer.kernels.triton.lora_linear import lora_linear as fast
+
+        return fast(x, weight, bias, updates)
     setup = Setup(tuple(u.scale for u in updates), tuple(u.column for u in updates))
     tensors = [part for u in updates for part in (u.a, u.b, draw_mask(x, u.dropout))]
     return in_one_dtype(LoraLinear.apply, x, weight, bias, setup, *tensors)

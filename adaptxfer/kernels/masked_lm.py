@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.parts import in_one_dtype
 from adaptxfer.kernels.reference.masked_lm import MaskedLm
 
@@ -43,4 +44,8 @@ def masked_lm_loss(rows: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | 
     chunks = max(1, len(rows) // ROWS)
     if not len(rows):
         return rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))
+    if choose("masked_lm", rows):
+        from adaptxfer.kernels.triton.masked_lm import masked_lm_loss as fast
+
+        return fast(rows, labels, weight, bias, chunks)
     return in_one_dtype(MaskedLm.apply, rows, labels, weight, bias, chunks, torch.is_grad_enabled())

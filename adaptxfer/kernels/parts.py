@@ -36,6 +36,11 @@ class Adapter(NamedTuple):
     dropout: float
 
 
+def trains(norm: Norm) -> bool:
+    """Whether the norm wants gradients of its own."""
+    return norm.weight.requires_grad or norm.bias.requires_grad
+
+
 def activate(values: Tensor, name: str) -> Tensor:
     """One of ``ACTIVATIONS``, elementwise."""
     return {"relu": F.relu, "gelu": F.gelu, "swish": F.silu}[name](values)

@@ -34,17 +34,18 @@ TABLE: dict[tuple[tuple[int, int], str, int], tuple[Tile, Tile, Tile]] = {
     (HOPPER, "bottleneck_weights_1", 64): (_32, _64, _64),
     (HOPPER, "bottleneck_weights_2", 64): (_32, _64, _64),
     (AMPERE, "bottleneck_1", 64): (_16, _32, _TALL),
-    (AMPERE, "bottleneck_2", 64): (_16, _32, _TALL),
+    (AMPERE, "bottleneck_2", 64): (_16, _32, _32),
     (AMPERE, "bottleneck_backward_1", 64): (_16, _16, _32),
     (AMPERE, "bottleneck_weights_1", 64): (_TALL, _TALL, _TALL),
     (AMPERE, "bottleneck_weights_2", 64): (_TALL, _TALL, _TALL),
 }
+"""(family, operation and number of adapters, inner width) to one tile per token bucket."""
 for _family in (HOPPER, AMPERE):
+    TABLE[_family, "bottleneck_backward_2", 128] = TABLE[_family, "bottleneck_weights_2", 128] = (Tile(16, 32, 4, 2),) * 3
     for _rank in (16, 32, 64):
         TABLE[_family, "lora_shrink_1", _rank] = (_16, _32, _64)
         TABLE[_family, "lora_spread_1", _rank] = (_32, _64, _64)
         TABLE[_family, "lora_gradients_1", _rank] = (_32, _64, _64)
-"""(family, operation and number of adapters, inner width) to one tile per token bucket."""
 
 
 def tile(op: str, inner: int, rows: int, capability: tuple[int, int]) -> Tile:

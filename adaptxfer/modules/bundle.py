@@ -165,7 +165,9 @@ def check_base(bundle: Bundle, base: BaseModel) -> None:
         raise data_error(
             f"{bundle.folder.name} was trained on {bundle.base.id} ({bundle.base.fingerprint[:8]}), "
             f"not on {base.id} ({base.fingerprint[:8]}).",
-            f"Use --model {bundle.base.id}.",
+            f"Use --model {bundle.base.id}."
+            if bundle.base.id != base.id
+            else "Both go by one name but their weights differ: use the copy or revision it was trained on.",
         )
 
 

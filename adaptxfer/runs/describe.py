@@ -67,7 +67,7 @@ def model_sizes(stage: TrainStage) -> dict[str, Any]:
 
     from adaptxfer.modules.model import make_method
 
-    folder, name, _ = locate(stage.ask.model, stage.ask.revision)
+    folder, name, _ = locate(stage.ask.model, stage.ask.revision, weights=False)
     check_config(folder)
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"), quiet_libraries():

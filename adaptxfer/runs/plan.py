@@ -41,7 +41,7 @@ def is_trained(task: TaskSpec) -> bool:
 
 def model_hints(ask: Ask) -> tuple[ModelHints, int]:
     """What the base model recommends and how many layers it has; fetches a Hub model if it is not here."""
-    folder, _, _ = locate(ask.model, ask.revision)
+    folder, _, _ = locate(ask.model, ask.revision, weights=False)
     return read_hints(folder), int(check_config(folder)["num_hidden_layers"])
 
 
