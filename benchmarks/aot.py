@@ -2,8 +2,8 @@
 
     python -m benchmarks.aot [--arch 90 80] [--op NAME ...] [--rows N ...] [--all] [--json]
 
-Registers, spilled bytes and the instruction mix come from the disassembler inside the triton package, shared memory from
-the compiler. ``--all`` builds other tiles beside those of `adaptxfer.kernels.tiles`.
+Registers, spilled bytes and the instruction mix come from the disassembler inside the triton package, shared memory
+from the compiler. ``--all`` builds other tiles beside those of `adaptxfer.kernels.tiles`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ TYPES = {
 }
 FLOAT32 = re.compile(r"stats|moments|part_ptr|loss|^p_ptr")
 WEIGHT = re.compile(r"down|up|gamma|beta")
-TRIED = [Tile(16, 64, 4, 3), Tile(16, 128, 4, 3), Tile(32, 64, 4, 3), Tile(64, 32, 4, 2), Tile(64, 64, 4, 2), Tile(64, 64, 4, 3), Tile(64, 64, 8, 2), Tile(64, 128, 8, 3)]  # fmt: skip
+WIDE = re.compile(r"\bLD(?:G|GSTS)\.E[.A-Z0-9]*\.128")
+TRIED = [
+    *(Tile(16, 64, 4, 3), Tile(16, 128, 4, 3), Tile(32, 64, 4, 3), Tile(64, 32, 4, 2)),
+    *(Tile(64, 64, 4, 2), Tile(64, 64, 4, 3), Tile(64, 64, 8, 2), Tile(64, 128, 8, 3)),
+]
 
 
 class Case(NamedTuple):
@@ -161,7 +165,7 @@ def usage(built: Any, arch: int, case: Case) -> dict[str, Any]:
     return {
         "op": case.op, "arch": arch, "tile": list(case.tile), "masters": case.masters, "registers": registers,
         "spill": stack, "shared": shared, "blocks": blocks, "wgmma": len(re.findall(r"\bHGMMA", code)),
-        "mma": len(re.findall(r"\bHMMA", code)), "wide_loads": len(re.findall(r"\bLD(?:G|GSTS)\.E[.A-Z0-9]*\.128", code)),
+        "mma": len(re.findall(r"\bHMMA", code)), "wide_loads": len(WIDE.findall(code)),
     }  # fmt: skip
 
 
@@ -173,7 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", type=int, default=[90, 80], choices=[80, 90])
     parser.add_argument("--op", nargs="+", default=[], help="only operations whose names start so")
-    parser.add_argument("--rows", nargs="+", type=int, default=[1024, 4096, 16384], help="token counts to take tiles for")
+    parser.add_argument(
+        "--rows", nargs="+", type=int, default=[1024, 4096, 16384], help="token counts to take tiles for"
+    )
     parser.add_argument("--all", action="store_true", help="tiles beside those of the table")
     parser.add_argument("--json", action="store_true", help="one object per line")
     chosen = parser.parse_args()

@@ -1,7 +1,7 @@
 """Which implementation of an operation runs: Triton kernels where they are supported and right, else plain torch.
 
-``ADAPTXFER_KERNELS`` or `using` sets the mode: ``auto`` takes the kernels where it can and logs once why not; ``triton``
-raises with the reason instead; ``torch`` never takes them.
+``ADAPTXFER_KERNELS`` or `using` sets the mode: ``auto`` takes the kernels where it can and logs once why not;
+``triton`` raises with the reason instead; ``torch`` never takes them.
 """
 
 from __future__ import annotations

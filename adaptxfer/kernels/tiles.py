@@ -1,7 +1,7 @@
 """Sizes of the blocks that Triton kernels work on: a table, with a safe entry for everything that is not in it.
 
-The entries come from ahead-of-time builds (`benchmarks/aot.py`): no spilled registers, shared memory that fits. They are
-not tuned by time.
+The entries come from ahead-of-time builds (`benchmarks/aot.py`): no spilled registers, shared memory that fits. They
+are not tuned by time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ TABLE: dict[tuple[tuple[int, int], str, int], tuple[Tile, Tile, Tile]] = {
 }
 """(family, operation and number of adapters, inner width) to one tile per token bucket."""
 for _family in (HOPPER, AMPERE):
-    TABLE[_family, "bottleneck_backward_2", 128] = TABLE[_family, "bottleneck_weights_2", 128] = (Tile(16, 32, 4, 2),) * 3
+    TABLE[_family, "bottleneck_backward_2", 128] = TABLE[_family, "bottleneck_weights_2", 128] = (
+        Tile(16, 32, 4, 2),
+    ) * 3
     for _rank in (16, 32, 64):
         TABLE[_family, "lora_shrink_1", _rank] = (_16, _32, _64)
         TABLE[_family, "lora_spread_1", _rank] = (_32, _64, _64)

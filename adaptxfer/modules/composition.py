@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adaptxfer.errors import AdaptxferError, data_error, use_error
+from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
 from adaptxfer.files import check_name
 
 METHODS = ("bottleneck", "lora", "full")
@@ -112,18 +112,27 @@ def check_tree(tree: Tree, method: str) -> None:
             raise _cannot(how, method)
 
 
+def check_works(how: str, method: str) -> None:
+    """Refuse a way of using intermediates that a method does not have.
+
+    Raises:
+        AdaptxferError: with a sentence that says what works instead.
+    """
+    if how not in HOWS:
+        raise use_error(f"--how {how!r} is unknown.", nearest(how, HOWS))
+    if method not in METHODS:
+        raise use_error(f"--method {method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
+    if how not in WORKS[method]:
+        raise _cannot(how, method)
+
+
 def check_how(how: str, method: str, intermediates: int, own_module: bool = False) -> None:
     """Refuse what a method cannot do before anything is loaded.
 
     Raises:
         AdaptxferError: with a sentence that says what works instead.
     """
-    if how not in HOWS:
-        raise use_error(f"--how {how!r} is unknown.", f"Choose one of {', '.join(HOWS)}.")
-    if method not in METHODS:
-        raise use_error(f"--method {method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
-    if how not in WORKS[method]:
-        raise _cannot(how, method)
+    check_works(how, method)
     least, most = {"none": (0, 0), "fuse": (2, 64), "merge": (2, 64)}.get(how, (1, 1))
     if not least <= intermediates <= most:
         wanted = str(least) if least == most else f"{least} or more"

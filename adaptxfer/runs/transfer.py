@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptxfer.console import console
-from adaptxfer.errors import nearest, use_error
+from adaptxfer.errors import use_error
 from adaptxfer.evaluation.evaluate import evaluation_languages
 from adaptxfer.modules.bundle import Bundle, read_bundle
-from adaptxfer.modules.composition import HOWS
+from adaptxfer.modules.composition import check_works
 from adaptxfer.runs.evaluate import run_evaluation
 from adaptxfer.runs.plan import bundle_folder, check_parents, find_task, is_trained, plan_evaluation, plan_target
 from adaptxfer.runs.run import Run
@@ -88,8 +88,8 @@ def plan_transfer(wish: Wish, ask: Ask, seed: int) -> Transfer:
     task = find_task(wish.to, ask, "target")
     if wish.how == "none" and wish.bundles:
         raise use_error("--how none uses no intermediate, but --from names one.", "Leave out --from or change --how.")
-    if wish.how is not None and wish.how not in HOWS:
-        raise use_error(f"--how {wish.how!r} is unknown.", nearest(wish.how, HOWS))
+    if wish.how is not None:
+        check_works(wish.how, ask.method)
     bundles = [] if wish.how == "none" else _bundles(wish, ask, seed)
     how = wish.how or default_how(ask.method, len(bundles))
     training = None
