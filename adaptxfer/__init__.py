@@ -13,12 +13,20 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-_PUBLIC = ("train_intermediate", "transfer", "evaluate", "load_task", "list_tasks", "load_bundle", "AdaptxferError")
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [
+    "AdaptxferError",
+    "__version__",
+    "evaluate",
+    "list_tasks",
+    "load_bundle",
+    "load_task",
+    "train_intermediate",
+    "transfer",
+]
 
 
 def __getattr__(name: str):
-    if name in _PUBLIC:
+    if name in __all__:
         from adaptxfer import api
 
         return getattr(api, name)

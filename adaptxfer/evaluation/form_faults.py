@@ -62,7 +62,7 @@ def _indices(part: Part, language: str, text: str, known: Known) -> list[Problem
     lines = _split(text)
     size = known.rows or len(lines)
     problems = _count(len(lines), known, "lines")
-    return problems + _outside(dict(enumerate(lines, 1)), map(str, range(size)), "number", f"0 to {size - 1}")
+    return problems + _outside(dict(enumerate(lines, 1)), [*map(str, range(size))], "number", f"0 to {size - 1}")
 
 
 def _tags(part: Part, language: str, text: str, known: Known) -> list[Problem]:

@@ -57,13 +57,11 @@ def embed_with_head(model: AdaptedModel, task: str, features: Features, batch_to
     """Vectors (S, width) of a trained dual encoder, in the order of the features."""
     model.eval()
     device = next(model.parameters()).device
-    found: Tensor | None = None
+    found = torch.zeros(len(features.example), model.head(task).spec.width)
     for units in evaluation_batches(features, batch_tokens):
         batch = pack(features, units).to(device)
-        vectors = model(task, batch.ids, batch.bounds).float().cpu()
-        found = torch.zeros(len(features.example), vectors.shape[1]) if found is None else found
-        found[torch.from_numpy(batch.sequences).long()] = vectors
-    return torch.zeros(0, 0) if found is None else found
+        found[torch.from_numpy(batch.sequences).long()] = model(task, batch.ids, batch.bounds).float().cpu()
+    return found
 
 
 def retrieve(examples: Sequence[RetrieveExample], vectors: Tensor) -> list[Record]:

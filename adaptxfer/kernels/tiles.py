@@ -29,7 +29,7 @@ _TALL = Tile(64, 32, 4, 2)
 TABLE: dict[tuple[tuple[int, int], str, int], tuple[Tile, Tile, Tile]] = {
     (HOPPER, "bottleneck_1", 64): (_16, _32, Tile(64, 64, 4, 3)),
     (HOPPER, "bottleneck_2", 64): (_16, _32, _64),
-    (HOPPER, "bottleneck_backward_1", 64): (_16, _32, _64),
+    (HOPPER, "bottleneck_backward_1", 64): (_16, Tile(32, 64, 4, 2), _64),
     (HOPPER, "bottleneck_backward_2", 64): (_16, _16, _TALL),
     (HOPPER, "bottleneck_weights_1", 64): (_32, _64, _64),
     (HOPPER, "bottleneck_weights_2", 64): (_32, _64, _64),

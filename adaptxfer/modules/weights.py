@@ -49,6 +49,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise data_error(f"Weight file {path} is damaged: {error}.", "Fetch or train it again.") from error
 
 
+def check_file(path: Path) -> None:
+    """Look at the names and types in a safetensors file without loading it.
+
+    Raises:
+        AdaptxferError: if it is missing, a link, or damaged, holds nothing, or something else than floats.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_symlink() or not path.is_file():
+        raise data_error(f"Weight file {path} is missing.", "Only safetensors files are read, never pickle.")
+    try:
+        with safe_open(path, "pt") as found:
+            types = {name: found.get_slice(name).get_dtype() for name in found.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise data_error(f"Weight file {path} is damaged: {error}.", "Fetch or train it again.") from error
+    if strange := sorted(name for name, kind in types.items() if kind not in ("F32", "F16", "BF16")):
+        raise data_error(f"{path}: {strange[0]} is of type {types[strange[0]]}, expected a float of 16 or 32 bits.")
+    if not types:
+        raise data_error(f"Weight file {path} holds no weights.")
+
+
 def load_into(parameters: Mapping[str, Tensor], path: Path) -> None:
     """Copy the tensors of a file into parameters of the same names.
 

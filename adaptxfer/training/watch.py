@@ -40,8 +40,9 @@ class Watch:
         if self.chance is None or step < self.start or len(self.losses) < WINDOW:
             return False
         stuck = sum(self.losses) / len(self.losses) > 0.99 * self.chance
-        scored = dev_score is not None and chance_score is not None
-        return stuck and (not scored or dev_score <= chance_score + 1.0)
+        if dev_score is None or chance_score is None:
+            return stuck
+        return stuck and dev_score <= chance_score + 1.0
 
 
 def check_finite(what: str, step: int, value: float) -> None:
