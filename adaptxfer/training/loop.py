@@ -20,6 +20,7 @@ from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
 from adaptxfer.files import derived_seed
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.training.checkpoint import Checkpoints, Progress
+from adaptxfer.training.memory import release_memory
 from adaptxfer.training.optimiser import make_optimiser, rate
 from adaptxfer.training.options import TrainingOptions
 from adaptxfer.training.steps import Steps
@@ -140,6 +141,7 @@ class _Run:
         check_finite("gradient norm", number, float(norm))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        release_memory(number)
         tokens, seconds = sum(batch.tokens for batch in batches), time.perf_counter() - started
         self.progress.step += 1
         self.progress.tokens += tokens
@@ -178,6 +180,7 @@ class _Run:
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
             value = score(self.bare)
+        release_memory(0)
         progress = self.progress
         check_finite("dev score", progress.step - 1, value)
         progress.evaluations.append({"step": progress.step, "score": value})
