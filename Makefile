@@ -1,5 +1,6 @@
 # make quickstart   install, then the whole pipeline on the embedded encoder (CPU, offline)
 # make test         install, then every test
+# make kernels      install Triton too, test the kernels in its interpreter and build them ahead of time
 # make lint         ruff and pyright
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test fast lint clean
+.PHONY: install quickstart test fast kernels lint clean
 
 install: $(STAMP)
 
@@ -25,6 +26,10 @@ test: install
 
 fast: install
 	$(BIN)/python -m pytest -n 2 -m "not e2e"
+
+kernels: install
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,kernels]"
+	$(BIN)/python -m pytest tests/kernels
 
 lint: install
 	$(BIN)/ruff check .

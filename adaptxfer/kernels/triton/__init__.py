@@ -1,0 +1,1 @@
+"""The operations as Triton kernels. Import this folder only where `adaptxfer.kernels.dispatch` chose it."""
