@@ -18,6 +18,7 @@ from typing import Any
 from adaptxfer.console import Table
 from adaptxfer.embedded import encoder_dir
 from adaptxfer.errors import AdaptxferError, nearest, use_error
+from adaptxfer.hub.pull import fetch
 from adaptxfer.modules.bundle import Bundle, read_bundle
 from adaptxfer.runs.evaluate import run_evaluation
 from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate
@@ -172,7 +173,7 @@ def transfer(
         AdaptxferError: with what was expected, found, and what to do.
     """
     ask = make_ask(**options)
-    places = tuple(str(item.folder) if isinstance(item, Bundle) else str(item) for item in bundles)
+    places = tuple(_place(item, ask.runs, ask.model) for item in bundles)
     wish = Wish(
         to, places, how, own_module, _tuple(languages), split, None if layer is None else str(layer), eval_limit
     )
@@ -195,9 +196,8 @@ def evaluate(
     Raises:
         AdaptxferError: if the bundle's head does not fit the task, or the data cannot be used.
     """
-    folder = (
-        bundle.folder if isinstance(bundle, Bundle) else bundle_folder(str(bundle), Path(options.get("runs") or "runs"))
-    )
+    runs = Path(options.get("runs") or "runs")
+    folder = bundle_folder(_place(bundle, runs, options.get("model")), runs)
     found = read_bundle(folder)
     if options.get("model") is None:
         options |= {"model": base_place(found), "revision": found.base.revision}
@@ -266,6 +266,13 @@ def training_report(bundles: Sequence[Bundle]) -> tuple[dict[str, Any], Table]:
     columns = ["run", ("seed", "right"), "dev set", ("score", "right"), ("steps", "right"), ("best", "right"),
                ("seconds", "right")]  # fmt: skip
     return {"schema": 1, "runs": entries}, Table("Intermediate modules", columns, rows, "dev scores in points (0-100)")
+
+
+def _place(bundle: Bundle | str | Path, runs: Path, model: str | None) -> str:
+    """Where a bundle lies; ``hub:owner/name[@revision]`` is pulled first."""
+    if isinstance(bundle, Bundle):
+        return str(bundle.folder)
+    return str(fetch(str(bundle), runs, model)) if str(bundle).startswith("hub:") else str(bundle)
 
 
 def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:

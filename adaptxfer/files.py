@@ -96,8 +96,8 @@ def read_json(path: Path, what: str = "file") -> Any:
         raise data_error(
             f"{what} {path} is not valid JSON (line {error.lineno}: {error.msg}).", "Was it cut off? Fetch it again."
         ) from error
-    except RecursionError as error:
-        raise data_error(f"{what} {path} is nested too deeply to be read.") from error
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise data_error(f"{what} {path} is nested too deeply or holds an endless number.") from error
 
 
 def read_text(path: Path, what: str = "file") -> str:

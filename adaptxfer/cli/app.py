@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from adaptxfer import __version__
-from adaptxfer.cli import doctor, export, runs, suite, tasks, train
+from adaptxfer.cli import doctor, export, hub, runs, suite, tasks, train
 from adaptxfer.cli.options import Json
 from adaptxfer.console import console
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 train.register(app)
+hub.register(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(runs.app, name="runs")
 app.command("suite")(suite.suite)

@@ -7,6 +7,8 @@ head.safetensors     the head, if the task has one
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 FILE = "bundle.json"
 SCHEMA = 1
+LARGEST_JSON = 1 << 20
+"""Bytes that a manifest or config may have; real ones have a few thousand."""
+PART = re.compile(r"head\.safetensors|module/([A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(safetensors|json)")
+"""What a bundle may list as its files."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,8 @@ def read_bundle(folder: Path) -> Bundle:
     path = Path(folder) / FILE
     if not path.is_file():
         raise data_error(f"{folder} holds no bundle ({FILE} is missing).", "Give the folder of a finished run.")
-    found = read_json(path, "bundle")
     try:
+        found = read_small(path, "bundle")
         if found["schema"] != SCHEMA:
             raise data_error(f"{path} has schema {found['schema']}, expected {SCHEMA}.", "Update adaptxfer.")
         if found["method"] not in METHODS:
@@ -131,28 +137,55 @@ def read_bundle(folder: Path) -> Bundle:
             BaseModel.from_dict(found["base_model"]),
             found["method"],
             from_json(found["composition"]),
-            str(found["task"]),
+            check_name(found["task"], "task"),
             heads,
             dict(found["options"]),
             dict(found["files"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise data_error(f"{path} is not a complete bundle ({type(error).__name__}: {error}).") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise data_error(f"{path} is not a complete bundle ({type(error).__name__}: {str(error)[:200]}).") from error
     check_tree(bundle.tree, bundle.method)
     _verify(bundle)
     return bundle
 
 
+def read_small(path: Path, what: str) -> Any:
+    """Read a JSON file that may come from a stranger.
+
+    Raises:
+        AdaptxferError: if it is no JSON, or larger or in another form (gzip) than such files are.
+    """
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(LARGEST_JSON + 1)
+    except OSError as error:
+        raise data_error(f"{what} {path} cannot be read: {error.strerror or error}.") from error
+    if len(start) > LARGEST_JSON or start[:2] == b"\x1f\x8b":
+        raise data_error(f"{what} {path} is gzip or has more than {LARGEST_JSON:,} bytes, which no such file has.")
+    try:
+        return read_json(path, what)
+    except ValueError as error:  # a number of thousands of digits
+        raise data_error(f"{what} {path} is not valid JSON ({error}).") from error
+
+
 def _verify(bundle: Bundle) -> None:
-    root = bundle.folder.resolve()
+    root = os.path.realpath(bundle.folder)  # unlike resolve(), it takes links in a circle
     for name, digest in bundle.files.items():
         part = bundle.folder / name
-        if ".." in Path(name).parts or Path(name).is_absolute() or not part.resolve().is_relative_to(root):
-            raise data_error(f"{bundle.folder.name} names a file outside its folder: {name!r}.")
+        known = PART.fullmatch(name) and len(name) <= 300
+        if not known or not Path(os.path.realpath(part)).is_relative_to(root):
+            raise data_error(
+                f"{bundle.folder.name} names a file outside its folder, or one that is no part of a bundle: "
+                f"{name[:100]!r}."
+            )
         if part.is_symlink() or not part.is_file():
             raise data_error(f"{bundle.folder.name} lacks its file {name}.", "Train or pull it again.")
         if file_hash(part) != digest:
             raise data_error(f"{bundle.folder.name}: {name} is not the file that was saved.", "Train or pull it again.")
+    found = [*(bundle.folder / "module").rglob("*"), bundle.folder / "head.safetensors"]
+    there = {path.relative_to(bundle.folder).as_posix() for path in found if path.is_symlink() or path.is_file()}
+    if extra := sorted(there - set(bundle.files)):  # it would be loaded without a hash
+        raise data_error(f"{bundle.folder.name} holds a file that it does not list: {extra[0][:100]!r}.", "Remove it.")
 
 
 def check_base(bundle: Bundle, base: BaseModel) -> None:

@@ -61,7 +61,7 @@ def check_file(path: Path) -> None:
         raise data_error(f"Weight file {path} is missing.", "Only safetensors files are read, never pickle.")
     try:
         with safe_open(path, "pt") as found:
-            types = {name: found.get_slice(name).get_dtype() for name in found.keys()}  # noqa: SIM118
+            types = {name: found.get_slice(name).get_dtype() for name in found.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise data_error(f"Weight file {path} is damaged: {error}.", "Fetch or train it again.") from error
     if strange := sorted(name for name, kind in types.items() if kind not in ("F32", "F16", "BF16")):
