@@ -1,0 +1,333 @@
+"""``adaptxfer gain``, ``simulate`` and ``power``: what the records say, and what they could say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptxfer.cli.options import RUNS, DataDir, Json, Offline, Tasks, folders
+from adaptxfer.console import Table, console
+from adaptxfer.errors import use_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adaptxfer.modules.bundle import Bundle
+    from adaptxfer.runs.settings import Ask
+    from adaptxfer.studies.study import Report
+    from adaptxfer.studies.table import RecordTable
+
+Source = Annotated[
+    list[Path] | None, typer.Argument(metavar="[RECORDS...]", help="Folders of runs or CSV tables; else --runs.")
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", envvar="ADAPTXFER_RUNS", help="Folder of the runs.")]
+Resamples = Annotated[int, typer.Option(help="Bootstrap draws.", min=100)]
+Relevant = Annotated[float, typer.Option(help="Smallest gain that matters, in points.", min=0.0)]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn.", min=0)]
+
+study_app = typer.Typer(help="Answer a research question from records: claims with verdicts.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command("gain")(gain)
+    app.command("select")(select)
+    app.command("simulate")(simulate)
+    app.command("power")(power)
+    app.add_typer(study_app, name="study")
+
+
+def gain(
+    records: Source = None,
+    runs: RunsFolder = RUNS,
+    backbone: Annotated[str | None, typer.Option("--model", help="Only runs of this base model.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only bottleneck, lora or full.")] = None,
+    target: Annotated[list[str] | None, typer.Option("--to", help="Only this target task; may be repeated.")] = None,
+    languages: Annotated[bool, typer.Option("--by-language", help="Show every language too.")] = False,
+    clusters: Annotated[
+        Path | None, typer.Option(help="CSV or TSV with item_id, cluster_id, such as the article of each question.")
+    ] = None,
+    resamples: Resamples = 10_000,
+    relevant: Relevant = 1.0,
+    seed: Seed = 0,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write every gain to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what each intermediate task gains on each target task, with intervals and verdicts.
+
+    A gain is the score with minus the score without intermediate task, for the same seed. The variance between seeds
+    is pooled over cells, that between items comes from resampling clusters jointly over languages.
+    """
+    from functools import partial
+
+    from adaptxfer.files import write_text
+    from adaptxfer.studies.collect import read_table
+    from adaptxfer.studies.gain import gain_matrix
+    from adaptxfer.studies.items import load_items, read_clusters
+    from adaptxfer.studies.pairs import choose
+    from adaptxfer.studies.table import join_tables
+    from adaptxfer.studies.views import gain_csv, gain_document, gain_tables
+
+    table = join_tables([read_table(source) for source in records or [runs]])
+    if target and (unknown := set(target) - set(table.values("target_task"))):
+        raise use_error(f"No record is of {', '.join(sorted(unknown))}.", "See `adaptxfer runs list`.")
+    table = choose(table.where(lambda row: not target or row.target_task in target), backbone, method)
+    loader = partial(load_items, clusters=read_clusters(clusters) if clusters else None)
+    matrix = gain_matrix(table, resamples, seed, relevant, loader)
+    tables = gain_tables(matrix, languages)
+    for note in matrix.notes:
+        console().note(note)
+    if csv:
+        write_text(csv, gain_csv(matrix))
+    if markdown:
+        parts = [f"**{table.banner()}**\n"] if table.banner() else []
+        notes = ["\n".join(f"- {note}" for note in matrix.notes) + "\n"] if matrix.notes else []
+        write_text(markdown, "\n".join(parts + [item.to_markdown() for item in tables] + notes))
+    document = {"origin": list(table.statuses()), "banner": table.banner(), **gain_document(matrix)}
+    console().result(document, *filter(None, (table.banner(), *tables)))
+
+
+Intermediates = Annotated[int | None, typer.Option(help="Intermediate tasks.", min=1)]
+Targets = Annotated[int | None, typer.Option(help="Target tasks.", min=1)]
+Seeds = Annotated[int | None, typer.Option("--n-seeds", help="Seeds of each cell.", min=1)]
+Clusters = Annotated[int | None, typer.Option("--articles", help="Clusters of items in each slice.", min=2)]
+Planted = Annotated[float | None, typer.Option("--planted", help="The true value; its meaning depends on the study.")]
+
+
+def simulate(
+    world: Annotated[str, typer.Argument(help="null, positive, simpson, interaction, cluster or scaling.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for table.csv and the items.")],
+    seed: Seed = 0,
+    intermediates: Intermediates = None,
+    targets: Targets = None,
+    n_seeds: Seeds = None,
+    articles: Clusters = None,
+    json: Json = False,
+) -> None:
+    """Write a record table from a world whose truth is known; its rows are marked as simulated."""
+    from adaptxfer.studies import worlds
+
+    asked = {"intermediates": intermediates, "targets": targets, "seeds": n_seeds, "clusters": articles}
+    made = worlds.simulate(world, seed, worlds.changed(world, **asked))
+    path = worlds.save(made, out)
+    truth = ", ".join(f"{name} {value:g}" for name, value in made.truth.items())
+    document = {"schema": 1, "world": world, "seed": seed, "rows": len(made.table.rows), "table": path,
+                "truth": made.truth, "banner": made.table.banner()}  # fmt: skip
+    told = f"{path}: {len(made.table.rows):,} rows, {len(made.items):,} item files. Planted: {truth}."
+    console().result(document, made.table.banner(), f"{told}\n`adaptxfer gain {path}` reads it.")
+
+
+def power(
+    study: Annotated[str, typer.Option(help="gain, metric, within, scale or domain.")],
+    planted: Planted = None,
+    intermediates: Intermediates = None,
+    targets: Targets = None,
+    n_seeds: Seeds = None,
+    articles: Clusters = None,
+    seed_sd: Annotated[float | None, typer.Option(help="Standard deviation between seeds, in points.", min=0)] = None,
+    ladder: Annotated[list[str] | None, typer.Option(help="For scale: xlmr, mt5; may be repeated.")] = None,
+    repetitions: Annotated[int, typer.Option(help="Simulated studies.", min=20)] = 400,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Tell how often a study of this size would find what is there, and how often what is not.
+
+    What is planted: a gain in points (gain), a correlation (metric: across intermediates; within: across checkpoints),
+    points per factor of ten in size (scale), a difference of gains in points (domain). The spreads are guesses until
+    they come from real runs.
+    """
+    from dataclasses import asdict, replace
+
+    from adaptxfer.errors import nearest
+    from adaptxfer.studies.power import QUESTIONS
+    from adaptxfer.studies.power import power as estimate
+    from adaptxfer.studies.worlds import SIZES, changed
+
+    if study not in QUESTIONS:
+        raise use_error(f"There is no power calculation for {study!r}.", nearest(study, QUESTIONS))
+    if unknown := sorted(set(ladder or ()) - set(SIZES)):
+        raise use_error(f"There is no ladder {unknown[0]!r}.", nearest(unknown[0], SIZES))
+    question = QUESTIONS[study]
+    if planted is None and study == "gain":
+        planted = 1.0
+    world = changed(question.world, intermediates=intermediates, targets=targets, seeds=n_seeds, clusters=articles,
+                    seed_sd=seed_sd, ladders=tuple(ladder) if ladder else None)  # fmt: skip
+    if planted is not None:
+        world = replace(world, **{question.planted: planted})
+    found = estimate(study, world, repetitions, seed)
+    share = f"{found.found:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    names = ["study", "planted", ("found", "right"), ("false alarms", "right"), ("±", "right"), (found.unit, "right")]
+    row = [study, f"{found.planted:g}", share, f"{found.false_alarms:.3f}", f"{found.half_width:.2f}", found.n_units]
+    caption = f"{repetitions} simulated studies with and without the planted truth; ±: half of the mean 95 % interval"
+    document = {"schema": 1, "status": "simulated", **asdict(found), "world": asdict(world)}
+    console().result(document, Table("SIMULATED power", names, [row], caption))
+
+
+def select(
+    to: Annotated[str | None, typer.Option("--to", help="Target task to choose an intermediate task for.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, folder, or mini (default: XLM-R Large).")] = None,
+    method: Annotated[str | None, typer.Option(help="bottleneck (default), lora or full.")] = None,
+    runs: RunsFolder = RUNS,
+    data_dir: DataDir = None,
+    tasks: Tasks = None,
+    limit: Annotated[int, typer.Option(help="English training examples to look at.", min=20)] = 500,
+    save: Annotated[Path | None, typer.Option(help="Write the estimates as a record table (CSV).")] = None,
+    evaluate: Annotated[
+        list[Path] | None, typer.Option(help="Evaluate selectors on these runs or tables instead; repeat.")
+    ] = None,
+    always: Annotated[str, typer.Option(help="With --evaluate: the intermediate that is always taken.")] = "mnli",
+    json: Json = False,
+    offline: Offline = False,
+) -> None:
+    """Rank intermediate modules for a target task before training on it.
+
+    One forward pass over English training examples for each module; LogME and the shrunk H-score tell how well its
+    features fit the labels. The bare encoder (none) is ranked too. With --evaluate: what following each selector would
+    have cost, target by target.
+    """
+    if evaluate:
+        _evaluate_selectors(evaluate, always)
+        return
+    if to is None:
+        raise use_error("There is no target task.", "Give --to TASK, or --evaluate RECORDS.")
+    from adaptxfer.api import make_ask
+    from adaptxfer.runs.plan import find_task
+    from adaptxfer.studies.probes import fit_modules
+    from adaptxfer.studies.table import RecordTable, write_csv
+
+    ask = make_ask(model=model, method=method, runs=runs, data_dir=data_dir, tasks=folders(tasks) or None)
+    bundles = _bundles(source, ask)
+    fits = fit_modules(find_task(to, ask, "target"), bundles, ask, limit)
+    if save:
+        rows = [row for fit in fits for row in fit.rows(to, ask.model, ask.method)]
+        write_csv(save, RecordTable(tuple(rows)))
+    names = [
+        "intermediate",
+        ("seed", "right"),
+        ("LogME", "right"),
+        ("H-score", "right"),
+        ("trained on tokens", "right"),
+    ]
+    cells = [[f.intermediate, f.seed, f"{f.logme:.4f}", f"{f.h_score:.4f}", f.tokens] for f in fits]
+    caption = f"{fits[0].vectors:,} vectors of English training data; estimates rank, they do not predict points"
+    document = {"schema": 1, "task": to, "limit": limit, "modules": [vars(fit) for fit in fits]}
+    console().result(document, Table(f"Modules for {to}, best first", names, cells, caption))
+
+
+def _bundles(source: list[str] | None, ask: Ask) -> list[Bundle]:
+    from adaptxfer.modules.bundle import read_bundle
+    from adaptxfer.runs.plan import bundle_folder
+    from adaptxfer.runs.settings import model_name
+    from adaptxfer.runs.store import RunStore
+
+    found = RunStore(ask.runs).find_finished("intermediate", method=ask.method)
+    mine = [run.path for run in found if run.manifest["base_model"].get("id") == model_name(ask.model)]
+    paths = [bundle_folder(text, ask.runs) for text in source] if source else mine
+    if not paths:
+        told = f"There is no intermediate bundle for {ask.model} and --method {ask.method} in {ask.runs}."
+        raise use_error(told, "Train some: adaptxfer train-intermediate TASK.")
+    return [read_bundle(path) for path in paths]
+
+
+def _evaluate_selectors(sources: list[Path], always: str) -> None:
+    from adaptxfer.studies.collect import read_table
+    from adaptxfer.studies.selection import evaluate_selectors
+    from adaptxfer.studies.table import join_tables
+
+    table = join_tables([read_table(source) for source in sources])
+    scores = evaluate_selectors(table, always)
+    names = ["selector", *((name, "right") for name in ("regret", "worst", "harm", "NDCG@3", "targets"))]
+    rows = [
+        [
+            s.name,
+            f"{s.regret:.2f}",
+            f"{s.worst:.2f}",
+            f"{s.harm:.2f}",
+            "–" if s.ndcg is None else f"{s.ndcg:.3f}",
+            s.n_units,
+        ]
+        for s in scores
+    ]
+    caption = "regret in points; harm: share of targets on which the choice is worse than none; targets: the units"
+    document = {
+        "schema": 1,
+        "origin": list(table.statuses()),
+        "banner": table.banner(),
+        "selectors": list(map(vars, scores)),
+    }
+    views = (table.banner(), Table("Selectors", names, rows, caption))
+    console().result(document, *filter(None, views))
+
+
+Records = Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="Folders of runs or CSV tables.")]
+ReportTo = Annotated[Path | None, typer.Option("--report", help="Folder for report.md, report.json and table.csv.")]
+
+
+def _study(records: list[Path], report: Path | None, answer: Callable[[RecordTable], Report]) -> None:
+    from adaptxfer.studies.collect import read_table
+    from adaptxfer.studies.study import write_report
+    from adaptxfer.studies.table import join_tables
+
+    table = join_tables([read_table(source) for source in records])
+    found = answer(table)
+    for note in table.notes:
+        console().note(note)
+    for path in write_report(found, report) if report else ():
+        console().note(f"Written: {path}")
+    console().result(found.document(), *filter(None, (table.banner(), found.view())))
+
+
+@study_app.command("metric")
+def study_metric(records: Records, report: ReportTo = None, json: Json = False) -> None:
+    """Do intermediate tasks (or checkpoints) that score higher themselves bring more?"""
+    from adaptxfer.studies.study import metric_study
+
+    _study(records, report, metric_study)
+
+
+@study_app.command("scale")
+def study_scale(
+    records: Records,
+    hard: Annotated[str, typer.Option(help="The harder intermediate task.")],
+    easy: Annotated[str, typer.Option(help="The easier one.")],
+    family: Annotated[
+        list[str] | None, typer.Option(help="Start of the names of one family of base models; repeat.")
+    ] = None,
+    report: ReportTo = None,
+    json: Json = False,
+) -> None:
+    """Does the gain of a harder intermediate task over an easier one grow with the encoder?
+
+    The table needs n_params, the parameters outside the embeddings; a run folder does not hold it.
+    """
+    from adaptxfer.studies.study import scale_study
+
+    def family_of(backbone: str) -> str:
+        return next((start for start in family or () if backbone.startswith(start)), "")
+
+    _study(records, report, lambda table: scale_study(table, hard, easy, family_of))
+
+
+@study_app.command("domain")
+def study_domain(
+    records: Records,
+    to: Annotated[str, typer.Option("--to", help="Target task.")],
+    shifted: Annotated[str, typer.Option(help="Name of the shifted slice.")],
+    reference: Annotated[str, typer.Option(help="Name of the reference slice.")],
+    margin: Annotated[float, typer.Option(help="Largest difference that does not matter, in points.", min=0.0)] = 1.0,
+    resamples: Resamples = 10_000,
+    report: ReportTo = None,
+    json: Json = False,
+) -> None:
+    """Does the gain survive a shift? Needs tables whose rows carry slices and items with clusters."""
+    from adaptxfer.studies.items import load_items
+    from adaptxfer.studies.study import domain_study
+
+    slices = (shifted, reference)
+    _study(records, report, lambda table: domain_study(table, to, slices, load_items, margin, resamples))

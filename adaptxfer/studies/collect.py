@@ -1,0 +1,143 @@
+"""The record table of a folder of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptxfer.errors import AdaptxferError, data_error
+from adaptxfer.files import content_hash
+from adaptxfer.runs.records import Record, read_record
+from adaptxfer.runs.run import Run
+from adaptxfer.runs.store import RunStore
+from adaptxfer.studies.pairs import OWN_SCORE
+from adaptxfer.studies.table import NONE, RecordTable, Row, read_csv
+
+NOT_COMPARED = {
+    "how",
+    "intermediates",
+    "batch_tokens",
+    "on_chance",
+    "dev_limit",
+    "languages",
+    "task",
+    "tasks",
+    "method",
+}
+"""Parts of a request that say what a run is of, or cannot change its scores: not part of the settings."""
+
+
+def read_table(source: Path) -> RecordTable:
+    """The record table of a CSV file, or of a folder of runs.
+
+    Raises:
+        AdaptxferError: if there is nothing to read, or a table has faults.
+    """
+    if source.is_dir():
+        return collect(source)
+    if not source.exists():
+        raise data_error(f"{source} does not exist.", "Give a folder of runs or a CSV table.")
+    return read_csv(source)
+
+
+def collect(root: Path) -> RecordTable:
+    """One row per language of each finished evaluate run under ``root``, status measured.
+
+    Intermediate runs of one task add a row of study ``intermediate``: the English dev score of the module itself.
+    Where several runs fill one cell the newest counts, and a note says so. ``n_params`` stays empty: manifests do not
+    hold it.
+
+    Raises:
+        AdaptxferError: if no run has scores.
+    """
+    store = RunStore(root)
+    runs = {run.name: run for run in store.list()}
+    cells: dict[tuple[Any, ...], Row] = {}
+    notes: dict[str, None] = {}
+    for run in store.find_finished("evaluate"):  # newest first
+        try:
+            rows = list(_rows(run, runs))
+        except AdaptxferError as error:
+            notes[f"{run.name} is left out: {error.message}"] = None
+            continue
+        for row in rows:
+            kept = cells.setdefault(row.cell(), row)
+            if kept is not row:
+                notes[
+                    f"{row.run} is older than {kept.run} and asks for the same: left out where both have a score."
+                ] = None
+    for run in store.find_finished("intermediate"):
+        for row in _own_scores(run):
+            cells.setdefault(row.cell(), row)
+    if not any(row.study != OWN_SCORE for row in cells.values()):
+        raise data_error(f"{root} holds no finished evaluate run.", "`adaptxfer transfer` leaves one.")
+    return RecordTable(tuple(cells.values()), tuple(notes))
+
+
+def _rows(run: Run, runs: Mapping[str, Run]) -> Iterator[Row]:
+    record = read_record(run)
+    parents = _ancestors(run, runs)
+    trained = {r.manifest["seed"] for r in parents if r.manifest["kind"] == "intermediate"}
+    shared = {
+        "backbone": str(run.manifest["base_model"].get("id") or run.asked("model") or ""),
+        "method": record.method,
+        "how": record.how if record.intermediates else NONE,
+        "intermediate": _label(record, parents),
+        "intermediate_seed": trained.pop() if len(trained) == 1 else None,
+        "settings": _settings(run, parents),
+        "run": run.name,
+    }
+    for language, values in record.languages.items():
+        n, split = record.examples(language)
+        file = run.path / "predictions" / f"{language}.jsonl"
+        yield Row(
+            record.task, language, record.metric, float(values[record.metric]), record.seed, status="measured",
+            split=split, n_items=n, items=str(file) if file.exists() else "", **shared,
+        )  # fmt: skip
+
+
+def _own_scores(run: Run) -> Iterator[Row]:
+    dev = run.manifest.get("dev")
+    if not isinstance(dev, dict) or len(dev) != 1:  # of several tasks none speaks for the module
+        return
+    ((task, scores),) = dev.items()
+    value = scores.get(scores.get("main")) if isinstance(scores, dict) else None
+    if isinstance(value, int | float):
+        yield Row(
+            task, "en", str(scores["main"]), float(value), run.manifest["seed"], task, "measured", OWN_SCORE,
+            str(run.manifest["base_model"].get("id") or ""), None, str(run.asked("method") or ""), split="dev",
+            n_items=scores.get("n"), settings=content_hash(_compared(run)), run=run.name,
+        )  # fmt: skip
+
+
+def _label(record: Record, parents: list[Run]) -> str:
+    """Names of the intermediate tasks; of several modules one after the other, sorted."""
+    return "+".join(sorted(record.intermediates)) or NONE
+
+
+def _ancestors(run: Run, runs: Mapping[str, Run]) -> list[Run]:
+    """Readable runs that ``run`` builds on, directly or not, as far as they lie in the folder."""
+    found: dict[str, Run] = {}
+    waiting = list(run.manifest["parents"])
+    while waiting:
+        parent = runs.get(waiting.pop())
+        if parent is not None and parent.manifest and parent.name not in found:
+            found[parent.name] = parent
+            waiting += parent.manifest["parents"]
+    return list(found.values())
+
+
+def _settings(run: Run, parents: list[Run]) -> str:
+    """A hash of how the target was trained and scored; gains compare equal settings only."""
+    targets = [parent for parent in parents if parent.manifest["kind"] == "target"]
+    return content_hash([_compared(item) for item in (run, *targets)])
+
+
+def _compared(run: Run) -> dict[str, Any]:
+    """Fusion has a default learning rate of its own, so only one that was asked for counts."""
+    request: dict[str, Any] = run.manifest["request"]
+    names = set(request) - NOT_COMPARED
+    if request.get("learning_rate", {}).get("from") != "you":
+        names.discard("learning_rate")
+    return {name: run.asked(name) for name in sorted(names)}

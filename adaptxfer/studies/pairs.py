@@ -1,0 +1,148 @@
+"""Gains paired by seed: which runs stand against which, and their differences."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptxfer.errors import use_error
+from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row, only_value
+
+OWN_SCORE = "intermediate"
+"""``study`` of a row that holds a score on the intermediate task itself."""
+
+SELECTOR = "selector"
+"""``study`` of a row that holds what a selector says about an intermediate and a target."""
+
+APART = (OWN_SCORE, SELECTOR)
+"""Rows that are no scores on a target."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The runs of one target task that can be compared.
+
+    Args:
+        target: target task.
+        metric: its metric.
+        languages: languages that every run here was scored on, with equally many items.
+        rows: by intermediate and seed the rows in the order of ``languages``; holds the baseline, ``none``.
+    """
+
+    target: str
+    metric: str
+    languages: tuple[str, ...]
+    rows: dict[tuple[str, int], tuple[Row, ...]]
+
+    def labels(self) -> list[str]:
+        """The intermediates other than none."""
+        return list(dict.fromkeys(label for label, _ in self.rows if label != NONE))
+
+    def seeds(self, label: str) -> list[int]:
+        """Seeds that both the intermediate and the baseline have."""
+        return sorted(seed for name, seed in self.rows if name == label and (NONE, seed) in self.rows)
+
+    def scores(self, label: str, seed: int) -> np.ndarray:
+        """Scores by language (L,)."""
+        return np.array([row.value for row in self.rows[label, seed]])
+
+    def differences(self, label: str) -> np.ndarray:
+        """Score with minus score without by language and seed (L, S)."""
+        return np.stack([self.scores(label, s) - self.scores(NONE, s) for s in self.seeds(label)], axis=1)
+
+
+def choose(table: RecordTable, backbone: str | None = None, method: str | None = None) -> RecordTable:
+    """The rows gains are made of: whole slices, last checkpoints, one base model and one method.
+
+    Raises:
+        AdaptxferError: if the table holds several base models or methods and none was chosen, or nothing is left.
+    """
+
+    def keep(row: Row) -> bool:
+        fits = (backbone in (None, row.backbone)) and (method in (None, row.method))
+        return fits and row.slice == WHOLE and not row.intermediate_checkpoint and row.study not in APART
+
+    found = [row for row in table.rows if keep(row)]
+    if not found:
+        raise use_error("No row of the table fits.", "Check --backbone and --method.")
+    kept = RecordTable(tuple(found), table.notes)
+    only_value(kept, "backbone", "--backbone")
+    only_value(kept, "method", "--method")
+    return kept
+
+
+def pair(table: RecordTable) -> tuple[list[Pairs], list[str]]:
+    """Pair every intermediate with the baseline of the same target, settings and seed.
+
+    Returns:
+        the targets that have a pair, and notes on what was left out.
+
+    Raises:
+        AdaptxferError: if a cell is filled twice, or nothing can be paired.
+    """
+    notes: list[str] = []
+    hows = {row.how for row in table.rows if row.intermediate != NONE}
+    by_target: dict[str, list[Row]] = defaultdict(list)
+    for row in table.rows:
+        if row.study not in APART:
+            by_target[row.target_task].append(row)
+    found = [made for rows in by_target.values() if (made := _pair(rows, len(hows) > 1, notes))]
+    if not found:
+        hint = "A gain needs runs with and without intermediate task (--how none) of one seed and equal settings."
+        raise use_error("No run with an intermediate task has a baseline to compare with.", " ".join([hint, *notes]))
+    return found, notes
+
+
+def _pair(rows: Sequence[Row], name_how: bool, notes: list[str]) -> Pairs | None:
+    target = rows[0].target_task
+    cells: dict[tuple[str, int], dict[str, Row]] = defaultdict(dict)
+    for row in _of_one_setting(rows, notes):
+        label = f"{row.intermediate} ({row.how})" if name_how and row.intermediate != NONE else row.intermediate
+        if row.language in cells[label, row.target_seed]:
+            told = f"{label} -> {target} in {row.language} has several scores for seed {row.target_seed}."
+            raise use_error(told, "Keep one split and one metric for each target task.")
+        cells[label, row.target_seed][row.language] = row
+    seeds = {seed for label, seed in cells if label == NONE}
+    used = {key: by for key, by in cells.items() if key[1] in seeds and _has_partner(key, cells)}
+    if lone := sorted({f"{label} seed {seed}" for label, seed in cells.keys() - used.keys()}):
+        notes.append(f"{target}: without a partner of the same seed: {', '.join(lone)}.")
+    languages = _common_languages(target, list(used.values()), notes)
+    if not used or not languages:
+        return None
+    rows_of = {key: tuple(by[language] for language in languages) for key, by in used.items()}
+    return Pairs(target, rows[0].metric, tuple(languages), rows_of)
+
+
+def _has_partner(key: tuple[str, int], cells: dict[tuple[str, int], dict[str, Row]]) -> bool:
+    label, seed = key
+    return label != NONE or any(name != NONE and other == seed for name, other in cells)
+
+
+def _of_one_setting(rows: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Rows of the settings under which most runs have a baseline."""
+    settings: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        settings[row.settings].append(row)
+
+    def pairs(group: list[Row]) -> int:
+        seeds = {row.target_seed for row in group if row.intermediate == NONE}
+        return sum(row.intermediate != NONE and row.target_seed in seeds for row in group)
+
+    best = max(settings.values(), key=pairs)
+    if len(settings) > 1:
+        others = {row.run or row.intermediate for row in rows} - {row.run or row.intermediate for row in best}
+        notes.append(f"{rows[0].target_task}: asked for with other settings and left out: {', '.join(sorted(others))}.")
+    return best
+
+
+def _common_languages(target: str, runs: Sequence[dict[str, Row]], notes: list[str]) -> list[str]:
+    """Languages of all runs, scored on equally many items everywhere."""
+    counts = Counter(language for by in runs for language in by)
+    full = [language for language, count in counts.items() if count == len(runs)]
+    same = [code for code in full if len({(by[code].n_items, by[code].split, by[code].metric) for by in runs}) == 1]
+    if left := sorted(counts.keys() - set(same)):
+        notes.append(f"{target}: not scored on the same items in all runs, left out: {', '.join(left)}.")
+    return same

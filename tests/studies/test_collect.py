@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from adaptxfer.errors import AdaptxferError
+from adaptxfer.studies.answers import own_scores
+from adaptxfer.studies.collect import collect, read_table
+from adaptxfer.studies.items import load_items
+from adaptxfer.studies.pairs import pair
+
+
+def test_rows_of_runs(records) -> None:
+    name = records.cell("claims", "nli", 2)
+    rows = [row for row in collect(records.root).rows if not row.study]
+    assert {row.language for row in rows} == {"en", "sw"}
+    row = rows[0]
+    assert (row.target_task, row.intermediate, row.target_seed, row.intermediate_seed) == ("claims", "nli", 2, 7)
+    assert (row.status, row.backbone, row.method, row.how, row.run) == ("measured", "mini", "bottleneck", "stack", name)
+    assert row.n_items == 60
+    items = load_items(row)
+    assert items is not None and items.score() == pytest.approx(row.value)
+
+
+def test_baseline_and_intermediate_share_their_settings(records) -> None:
+    records.cell("claims", "nli", 1)
+    records.cell("claims", None, 1)
+    assert len({row.settings for row in collect(records.root).rows if not row.study}) == 1
+
+
+def test_other_settings_are_not_compared(records) -> None:
+    records.cell("claims", "nli", 1, batch_size=16)
+    records.cell("claims", None, 1, batch_size=32)
+    with pytest.raises(AdaptxferError, match="baseline"):
+        pair(collect(records.root))
+
+
+def test_the_newest_of_two_counts(records) -> None:
+    records.cell("claims", None, 1)
+    newer = records.write(
+        "evaluate", "claims", 1, [records.write("target", "claims", 1, [], intermediates=[], epochs=3, how="none")],
+        intermediates=[], how="none", method="bottleneck", limit=None,
+    )  # fmt: skip
+    table = collect(records.root)
+    assert {row.run for row in table.rows} == {newer}
+    assert any("older" in note for note in table.notes)
+
+
+def test_nothing_to_read(tmp_path) -> None:
+    with pytest.raises(AdaptxferError, match="no finished evaluate run"):
+        read_table(tmp_path)
+    with pytest.raises(AdaptxferError, match="does not exist"):
+        read_table(tmp_path / "nowhere")
+
+
+def test_own_scores_of_intermediates(records) -> None:
+    records.cell("claims", "nli", 1)
+    (row,) = [row for row in collect(records.root).rows if row.study == "intermediate"]
+    assert (row.intermediate, row.target_task, row.metric, row.value, row.split) == (
+        "nli",
+        "nli",
+        "accuracy",
+        82.5,
+        "dev",
+    )
+    assert own_scores(collect(records.root)) == {("nli", ""): 82.5}
+
+
+def test_an_intermediate_run_alone_is_no_record(records) -> None:
+    records.write("intermediate", "nli", 7, [])
+    with pytest.raises(AdaptxferError, match="no finished evaluate run"):
+        collect(records.root)

@@ -1,0 +1,72 @@
+"""Studies on simulated worlds: their claims against the planted truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adaptxfer.errors import AdaptxferError
+from adaptxfer.studies.study import domain_study, metric_study, scale_study, write_report
+from adaptxfer.studies.table import read_csv
+from adaptxfer.studies.worlds import EASY, HARD, REFERENCE, SHIFTED, changed, simulate
+
+SLICES = (SHIFTED, REFERENCE)
+
+
+def family(name: str) -> str:
+    return name.split("-")[0]
+
+
+def test_metric_within_is_found_where_across_is_reversed() -> None:
+    within, across = metric_study(simulate("simpson", 3, changed("simpson", rho=0.8)).table).claims
+    assert within.verdict == "supported" and across.verdict == "contradicted"
+    assert within.estimate.n_units == across.estimate.n_units == 11
+
+
+def test_few_intermediates_are_described() -> None:
+    (claim,) = metric_study(simulate("positive", 1, changed("positive", intermediates=5)).table).claims
+    assert claim.verdict == "descriptive" and claim.estimate.n_units == 5
+
+
+def test_scale_needs_four_sizes() -> None:
+    made = simulate("scaling", 2, changed("scaling", slope=4.0, ladders=("xlmr", "mt5")))
+    assert scale_study(made.table, HARD, EASY, family).claims[0].verdict == "supported"
+    three = made.table.where(lambda row: row.backbone.startswith("xlmr") and "9690" not in row.backbone)
+    (claim,) = scale_study(three, HARD, EASY, family).claims
+    assert claim.verdict == "descriptive" and claim.estimate.n_units == 3
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "supported"), (9.0, "contradicted")])
+def test_a_gain_survives_a_shift_or_not(shift: float, verdict: str) -> None:
+    world = changed("cluster", shift=shift, cluster_sd=1.0, item_sd=4.0, languages=1)
+    made = simulate("cluster", 5, world)
+    claims = domain_study(made.table, "t01", SLICES, made.items_of, 3.0, 500).claims
+    assert [claim.verdict for claim in claims] == [verdict] * 2
+    assert claims[0].estimate.n_units == 200
+
+
+def test_wide_and_small_studies_say_so() -> None:
+    made = simulate("cluster", 6, changed("cluster", languages=1, shift=0.0))
+    assert {c.verdict for c in domain_study(made.table, "t01", SLICES, made.items_of, 1.0, 300).claims} == {
+        "underpowered"
+    }
+    made = simulate("cluster", 6, changed("cluster", languages=1, clusters=10))
+    assert {c.verdict for c in domain_study(made.table, "t01", SLICES, made.items_of, 1.0, 300).claims} == {
+        "descriptive"
+    }
+
+
+def test_report(tmp_path: Path) -> None:
+    report = metric_study(simulate("positive", 1).table)
+    write_report(report, tmp_path)
+    assert (tmp_path / "report.md").read_text().startswith("**SIMULATED")
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["origin"] == ["simulated"] and found["claims"][0]["n_units"] == 11
+    assert read_csv(tmp_path / "table.csv").rows == report.table.rows
+
+
+def test_missing_records() -> None:
+    with pytest.raises(AdaptxferError):
+        metric_study(simulate("cluster", 0, changed("cluster", clusters=3)).table)
