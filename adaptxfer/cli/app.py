@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from adaptxfer import __version__
-from adaptxfer.cli import doctor, export, hub, runs, studies, suite, tasks, train
+from adaptxfer.cli import doctor, export, grid, hub, runs, studies, suite, tasks, train
 from adaptxfer.cli.options import Json
 from adaptxfer.console import console
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 train.register(app)
 hub.register(app)
 studies.register(app)
+grid.register(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(runs.app, name="runs")
 app.command("suite")(suite.suite)

@@ -1,0 +1,1 @@
+"""Where the stages of a grid are carried out: worker processes here, or a cluster."""
