@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,18 @@ def proto_field(message: bytes, wanted: int) -> bytes:
             return message[place : place + size]
         place += size
     raise KeyError(wanted)
+
+
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@pytest.fixture(autouse=True)
+def network_switch() -> Iterator[None]:
+    """``--offline`` and the quickstart switch the whole process off the network: undone after every test."""
+    before = {name: os.environ.get(name) for name in OFFLINE}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

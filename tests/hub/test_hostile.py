@@ -125,7 +125,7 @@ TRICKS: dict[str, tuple[Trick, str]] = {
     "a bomb of gzip": (put("bundle.json", b"\x1f\x8b\x08" + bytes(100), False), "is gzip or has more than"),
     "too large": (put("bundle.json", b" " * (2 << 20), False), "is gzip or has more than"),
     "nested": (put("bundle.json", b"[" * 100_000, False), "nested too deeply|not valid JSON"),
-    "a long number": (put("bundle.json", b'{"schema": ' + b"9" * 5000 + b"}", False), "not valid JSON"),
+    "a long number": (put("bundle.json", b'{"schema": ' + b"9" * 5000 + b"}", False), "not valid JSON|endless number"),
     "infinite schema": (put("bundle.json", b'{"schema": Infinity}', False), "schema inf"),
     "newer schema": (say(schema=2), "schema 2, expected 1"),
     "schema true": (say(schema="1"), "schema 1, expected 1"),
