@@ -51,8 +51,8 @@ class Setting:
 def features_of(spec: TaskSpec, examples: Sequence[Example], setting: Setting, training: bool = False) -> Features:
     """Cached features of a task's examples under this setting."""
     limit = min(setting.max_length or spec.text.max_length, spec.text.max_length)
-    # windows keep their relative overlap when the base model takes shorter sequences
-    text = replace(spec.text, stride=max(1, spec.text.stride * limit // spec.text.max_length))
+    # a base model that takes shorter sequences gets windows that overlap by half: the task's step would leave gaps
+    text = spec.text if limit == spec.text.max_length else replace(spec.text, stride=max(1, limit // 2))
     return cached_features(spec.kind, examples, setting.tokenizer, text, spec.labels, training, limit)
 
 
