@@ -21,7 +21,7 @@ from adaptxfer.tasks.load import read_examples
 from adaptxfer.tasks.places import find_files, hub_for
 from adaptxfer.tasks.spec import TaskSpec
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every identity: raise it when the same request gives another result."""
 
 
