@@ -44,10 +44,17 @@ class Checkpoints:
         folder: where to keep them.
         parameters: weights that train, by name; read on saving, written on loading.
         optimiser: the AdamW over these weights.
+        total: optimiser steps of the run; a checkpoint of a run with another number is not continued.
     """
 
-    def __init__(self, folder: Path, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer) -> None:
-        self.folder, self.parameters, self.optimiser = folder, parameters, optimiser
+    def __init__(
+        self,
+        folder: Path,
+        parameters: Mapping[str, nn.Parameter],
+        optimiser: torch.optim.Optimizer,
+        total: int | None = None,
+    ) -> None:
+        self.folder, self.parameters, self.optimiser, self.total = folder, parameters, optimiser, total
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, then delete all but the last ``KEEP`` and what they do not refer to."""
@@ -58,7 +65,8 @@ class Checkpoints:
         for name, tensors in parts.items():
             save_tensors(partial / f"{name}.safetensors", tensors)
         hashes = {name: file_hash(partial / f"{name}.safetensors") for name in parts}
-        write_json(partial / "state.json", {"progress": asdict(progress), "files": hashes})
+        state = {"progress": asdict(progress), "total": self.total, "files": hashes}
+        write_json(partial / "state.json", state)
         try:
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
@@ -91,6 +99,8 @@ class Checkpoints:
 
     def _load(self, path: Path) -> Progress:
         state = read_json(path / "state.json", "checkpoint")
+        if state["total"] != self.total:
+            raise ValueError(f"it belongs to a run of {state['total']} steps, this one has {self.total}")
         progress = Progress(**state["progress"])
         for name, digest in state["files"].items():
             if file_hash(path / f"{name}.safetensors") != digest:

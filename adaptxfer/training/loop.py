@@ -114,7 +114,7 @@ class _Run:
         self.trained, self.steps, self.options, self.report = trained, steps, options, report
         self.checked: set[str] = set()  # tasks whose first step gave gradients
         self.optimiser = make_optimiser(trained, options)
-        self.checkpoints = Checkpoints(folder, trained, self.optimiser)
+        self.checkpoints = Checkpoints(folder, trained, self.optimiser, len(steps))
         found, damaged = self.checkpoints.load_latest()
         self.progress = found or Progress()
         for sentence in damaged:

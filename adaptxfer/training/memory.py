@@ -13,7 +13,7 @@ EVERY = 10
 
 @cache
 def _trim() -> Any:
-    """glibc's ``malloc_trim``, or None where the C library is another one."""
+    """The ``malloc_trim`` of glibc, or None where the C library is another one."""
     if not sys.platform.startswith("linux"):
         return None
     return getattr(ctypes.CDLL(None), "malloc_trim", None)

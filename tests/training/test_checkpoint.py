@@ -191,8 +191,15 @@ def test_what_is_kept(tiny_encoder, tmp_path):
 def test_losses_of_the_watch_travel_with_the_checkpoint(tiny_encoder, tmp_path):
     cut_run(tiny_encoder, tmp_path, 7)
     _, trained = toy_model(tiny_encoder)
-    progress, damaged = Checkpoints(tmp_path, trained, torch.optim.AdamW(trained.values())).load_latest()
+    progress, damaged = Checkpoints(tmp_path, trained, torch.optim.AdamW(trained.values()), 10).load_latest()
     assert not damaged and progress.step == 6 == len(progress.losses)
+
+
+def test_a_checkpoint_of_a_run_of_another_length_is_not_continued(tiny_encoder, tmp_path):
+    cut_run(tiny_encoder, tmp_path, 7)
+    _, trained = toy_model(tiny_encoder)
+    progress, damaged = Checkpoints(tmp_path, trained, torch.optim.AdamW(trained.values()), 20).load_latest()
+    assert progress is None and "a run of 10 steps, this one has 20" in damaged[0]
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tiny_encoder, tmp_path, monkeypatch):
