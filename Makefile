@@ -22,10 +22,10 @@ quickstart: install
 	$(BIN)/adaptxfer quickstart
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 fast: install
-	$(BIN)/python -m pytest -n 2 -m "not e2e"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not e2e"
 
 kernels: install
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,kernels]"
