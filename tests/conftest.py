@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,13 +112,17 @@ def proto_field(message: bytes, wanted: int) -> bytes:
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
+def pytest_configure() -> None:
+    """Tests are off the network; those that talk to a loopback Hub say so."""
+    for name in OFFLINE:
+        os.environ[name] = "1"
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def network_switch() -> Iterator[None]:
-    """``--offline`` and the quickstart switch the whole process off the network: undone after every test."""
-    before = {name: os.environ.get(name) for name in OFFLINE}
+    """Whatever a test, or a fixture of a wider scope, did with the switch, the next test starts off the network."""
+    for name in OFFLINE:
+        os.environ[name] = "1"
     yield
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

@@ -20,11 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder of runs and tasks, offline, at a terminal of 100 columns."""
+    """An empty folder of runs and tasks, at a terminal of 100 columns."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.setenv(name, "1")
     for name in ("ADAPTXFER_RUNS", "ADAPTXFER_TASKS", "ADAPTXFER_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
 

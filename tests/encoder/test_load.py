@@ -161,7 +161,7 @@ def ask_hub(home: Path, model: str, **environment: str) -> list[str]:
         "try: print('found', *locate(sys.argv[1])[1:], sep='\\n')\n"
         "except AdaptxferError as error: print(error.code, error, sep='\\n')\n"
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     done = subprocess.run(
         [sys.executable, "-c", script, model],
         env=kept | {"HF_HOME": str(home), "PYTHONPATH": str(ROOT)} | environment,

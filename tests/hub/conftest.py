@@ -71,9 +71,8 @@ class Machine:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         folder.mkdir()
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ADAPTXFER", "HF_"))
-        }
+        dropped = ("ADAPTXFER", "HF_", "TRANSFORMERS_")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         self.environment |= {
             "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_ENDPOINT": url, "HF_HOME": str(folder / "hf"),
             "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",

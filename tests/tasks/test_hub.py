@@ -184,6 +184,7 @@ def test_every_failure_has_its_sentence(task, monkeypatch, error, offline, messa
 
 
 def test_a_script_without_a_converted_branch(task, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     script = RuntimeError("Dataset scripts are no longer supported")
     failing(monkeypatch, script, FileNotFoundError("no such revision"))
     with pytest.raises(AdaptxferError, match="cannot be loaded: no such revision"):
