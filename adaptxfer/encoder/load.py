@@ -235,6 +235,11 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
     return Encoder(network, tokenizer, base, read_hints(folder))
 
 
+def body_parameters(network: nn.Module) -> int:
+    """Weights of the encoder outside its embeddings, the size by which encoders are compared."""
+    return sum(value.numel() for name, value in network.named_parameters() if not name.startswith("embeddings."))
+
+
 def fingerprint(network: nn.Module) -> str:
     """A hash that tells base models apart: names, shapes and at most 1,024 evenly spaced values of every weight.
 

@@ -101,7 +101,11 @@ def _span_record(example: SpanExample, found: decode.SpanPrediction) -> Record:
         "gold": gold,
         "predicted": found.text,
         "null_difference": round(found.null_difference, 5),
+        "question": example.question,
+        "context_words": len(example.context.split()),
     }
+    if example.title:
+        record["cluster"] = example.title
     if gold:  # per example with the English normaliser; the task's own metric is computed over all records
         record |= {"exact": exact_match(found.text, gold), "f1": round(f1(found.text, gold), 5)}
     return record

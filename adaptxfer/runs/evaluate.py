@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from adaptxfer.console import console
-from adaptxfer.encoder.load import Encoder, load_encoder
+from adaptxfer.encoder.load import Encoder, body_parameters, load_encoder
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.evaluation.evaluate import LanguageResult, Setting, evaluate_languages, scores_document
 from adaptxfer.evaluation.score import score_records
+from adaptxfer.kernels.dispatch import check_machine, using
 from adaptxfer.modules.bundle import check_base, load_bundle
 from adaptxfer.modules.composition import Leaf
+from adaptxfer.modules.merge import Merger
 from adaptxfer.modules.model import AdaptedModel, make_method
+from adaptxfer.modules.recipe import Recipe
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun, Run
 from adaptxfer.runs.stage import EvaluateStage
 from adaptxfer.runs.store import RunStore
-from adaptxfer.runs.train import merge_into
 
 BATCH_TOKENS = 16384
 
@@ -33,7 +35,8 @@ def run_evaluation(stage: EvaluateStage) -> Run:
     found = store.look(stage.kind, stage.name, stage.hash)
     if found is not None and found.status == "finished" and not stage.ask.fresh:
         return found
-    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run:
+    check_machine(stage.ask.kernels)
+    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
         if run.status != "finished":
             _evaluate(stage, run)
     return Run(run.path)
@@ -41,6 +44,7 @@ def run_evaluation(stage: EvaluateStage) -> Run:
 
 def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
     encoder = load_encoder(stage.ask.model, stage.ask.revision)
+    size = body_parameters(encoder.network)  # before modules are added
     with quiet_libraries():
         model = _model(stage, encoder)
     before = run.manifest  # of an interrupted evaluation, else empty
@@ -49,7 +53,7 @@ def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
         _request(stage), seed=stage.seed, base_model=encoder.base.to_dict(), data=fingerprints,
         parents=[bundle.folder.name for bundle in stage.bundles],
     )  # fmt: skip
-    run.update(splits=splits)
+    run.update(splits=splits, n_params=size)
     setting = Setting(encoder.tokenizer, stage.ask.data_dir, BATCH_TOKENS, stage.max_length, stage.limit, stage.layers)
     results = _reused(stage, run, splits)
     rest = [code for code in stage.languages if code not in {result.language for result in results}]
@@ -79,7 +83,7 @@ def _model(stage: EvaluateStage, encoder: Encoder) -> AdaptedModel:
     if not stage.bundles:
         return AdaptedModel(make_method("full", encoder.network), {}).to(_device()).eval()
     method = make_method(stage.ask.method, encoder.network)
-    merge_into(method, "merged", [bundle.module_folder(bundle.single()) for bundle in stage.bundles])
+    Merger(method, "merged", [bundle.module_folder(bundle.single()) for bundle in stage.bundles]).fill(Recipe())
     method.activate(Leaf("merged"))
     return AdaptedModel(method, {}).to(_device()).eval()
 

@@ -45,8 +45,7 @@ def collect(root: Path) -> RecordTable:
     """One row per language of each finished evaluate run under ``root``, status measured.
 
     Intermediate runs of one task add a row of study ``intermediate``: the English dev score of the module itself.
-    Where several runs fill one cell the newest counts, and a note says so. ``n_params`` stays empty: manifests do not
-    hold it.
+    Where several runs fill one cell the newest counts, and a note says so.
 
     Raises:
         AdaptxferError: if no run has scores.
@@ -81,6 +80,7 @@ def _rows(run: Run, runs: Mapping[str, Run]) -> Iterator[Row]:
     trained = {r.manifest["seed"] for r in parents if r.manifest["kind"] == "intermediate"}
     shared = {
         "backbone": str(run.manifest["base_model"].get("id") or run.asked("model") or ""),
+        "n_params": size if isinstance(size := run.manifest.get("n_params"), int) else None,
         "method": record.method,
         "how": record.how if record.intermediates else NONE,
         "intermediate": _label(record, parents),

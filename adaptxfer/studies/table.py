@@ -34,6 +34,7 @@ class Row:
         intermediate: names joined with ``+``, or ``none``.
         status: where the number is from, one of ``STATUSES``.
         settings: hash of everything else that was asked for, so that only like is compared with like.
+        n_params: weights of the base model outside its embeddings.
         items: file with the scores of single items; relative to the table's folder in a CSV.
     """
 
@@ -65,7 +66,7 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 REQUIRED = COLUMNS[:5]
-IDENTITY = tuple(name for name in COLUMNS if name not in ("value", "status", "n_items", "run", "items"))
+IDENTITY = tuple(name for name in COLUMNS if name not in ("value", "status", "n_items", "n_params", "run", "items"))
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,11 @@ class Builder:
         impossible = self.fields["impossible"](row)
         if impossible is None:  # tables leave the flag out: an empty list of answers then means the same
             impossible = "impossible" in self.source.columns
-        return SpanExample(key, self._text("question", row), context, answers, bool(impossible) and not answers)
+        title = self.fields["title"](row)
+        return SpanExample(
+            key, self._text("question", row), context, answers, bool(impossible) and not answers,
+            sound(title) if isinstance(title, str) else "",
+        )  # fmt: skip
 
     def _place(self, context: str, text: str, start: int) -> Answer:
         sound(text)

@@ -57,6 +57,7 @@ class SpanExample:
     context: str
     answers: tuple[Answer, ...]
     impossible: bool = False
+    title: str = ""  # article the context is from; its questions are not independent
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "classify": ("id", "first", "second", "label"),
     "choose": ("id", "context", "choices", "choice", "label"),
     "tag": ("id", "words", "tags"),
-    "span": ("id", "question", "context", "answers", "impossible"),
+    "span": ("id", "question", "context", "answers", "impossible", "title"),
     "retrieve": ("id", "side", "text", "context", "gold", "query", "candidate"),
 }
 """What ``[columns]`` may set for each kind; a field it does not set is the upstream column of the same name."""

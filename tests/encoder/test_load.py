@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adaptxfer.encoder import fingerprint, load_encoder
-from adaptxfer.encoder.load import BaseModel, ModelHints, check_config, locate, read_hints
+from adaptxfer.encoder.load import BaseModel, ModelHints, body_parameters, check_config, locate, read_hints
 from adaptxfer.errors import DATA, USE, AdaptxferError
 from tests.tiny import hash_of, save_tiny
 
@@ -237,6 +237,8 @@ def test_loaded_encoder(tiny_encoder, tiny_dir):
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert str(tiny_dir.parent) not in network.config.to_json_string() + network.name_or_path
     assert tiny_encoder.tokenizer.is_fast
+    whole = sum(parameter.numel() for parameter in network.parameters())
+    assert body_parameters(network) == whole - sum(p.numel() for p in network.embeddings.parameters()) > 0
     assert BaseModel.from_dict(base.to_dict()) == base
     with pytest.raises(TypeError):
         BaseModel.from_dict(base.to_dict() | {"fingerprint": None})

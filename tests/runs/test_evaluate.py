@@ -27,6 +27,7 @@ def test_an_evaluation_leaves_scores_and_records(ask, modules) -> None:
         assert scores["languages"][language] == {"accuracy": pytest.approx(share), "n": 6}
     assert scores["mean"] == pytest.approx(sum(v["accuracy"] for v in scores["languages"].values()) / 3)
     assert run.manifest["parents"] == [modules("bottleneck")[1].folder.name]
+    assert run.manifest["n_params"] > 0
 
 
 def test_a_finished_evaluation_is_not_repeated(ask, modules, monkeypatch) -> None:

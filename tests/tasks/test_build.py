@@ -196,3 +196,8 @@ def test_a_spec_is_not_changed_by_building():
     before = replace(made.spec)
     one(made, {"p": "a", "h": "b", "y": 0})
     assert made.spec == before
+
+
+def test_the_article_of_a_question_is_kept():
+    assert one(builder("span"), {**SPAN, "title": "Ann"}).title == "Ann"
+    assert one(builder("span"), {**SPAN, "title": None}).title == ""
