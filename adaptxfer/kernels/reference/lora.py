@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +13,16 @@ from adaptxfer.kernels.parts import masked
 
 
 class Setup(NamedTuple):
-    """What is not a tensor: for each update its scale and the first output column it adds to."""
+    """What is not a tensor: for each update its scale, the first output column it adds to, and the rows it is for."""
 
     scales: tuple[float, ...]
     columns: tuple[int, ...]
+    rows: tuple[tuple[int, int], ...] = ()  # first and last + 1; empty: all rows for all updates
+
+    def places(self) -> Iterator[tuple[slice, float, int]]:
+        """Rows, scale and column of each update."""
+        rows = [slice(*ends) for ends in self.rows] or [slice(None)] * len(self.scales)
+        return zip(rows, self.scales, self.columns, strict=True)
 
 
 class LoraLinear(torch.autograd.Function):
@@ -26,12 +33,12 @@ class LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, setup: Setup, *updates: Tensor | None):
-        """(T, N) from x (T, K); A (r, K), B (M, r) and a mask (T, K) or None for each update."""
+        """(T, N) from x (T, K); A (r, K), B (M, r) and a mask (its rows, K) or None for each update."""
         y = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
         narrow = []
-        for (a, b, mask), scale, column in zip(_grouped(updates), *setup, strict=True):
-            narrow.append(masked(x, mask) @ a.t())
-            y[:, column : column + len(b)].addmm_(narrow[-1], b.t(), alpha=scale)
+        for (a, b, mask), (rows, scale, column) in zip(_grouped(updates), setup.places(), strict=True):
+            narrow.append(masked(x[rows], mask) @ a.t())
+            y[rows, column : column + len(b)].addmm_(narrow[-1], b.t(), alpha=scale)
         ctx.setup = setup
         ctx.save_for_backward(x, weight, *updates, *narrow)
         return y
@@ -48,13 +55,14 @@ class LoraLinear(torch.autograd.Function):
         dw = grad.t() @ x if needs[1] else None
         db = grad.sum(0) if needs[2] else None
         gradients: list[Tensor | None] = []
-        for i, ((a, b, mask), scale, column) in enumerate(zip(updates, *ctx.setup, strict=True)):
-            part = grad[:, column : column + len(b)]
+        for i, ((a, b, mask), (rows, scale, column)) in enumerate(zip(updates, ctx.setup.places(), strict=True)):
+            part = grad[rows, column : column + len(b)]
             ds = (part @ b).mul_(scale)
-            gradients.append(ds.t() @ masked(x, mask) if needs[4 + 3 * i] else None)
+            gradients.append(ds.t() @ masked(x[rows], mask) if needs[4 + 3 * i] else None)
             gradients += [(part.t() @ narrow[i]).mul_(scale) if needs[5 + 3 * i] else None, None]
             if dx is not None:
-                dx = dx.addmm_(ds, a) if mask is None else dx.addcmul_(ds @ a, mask)
+                own = dx[rows]
+                own.addmm_(ds, a) if mask is None else own.addcmul_(ds @ a, mask)
         return dx, dw, db, None, *gradients
 
 
