@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from adaptxfer.data.batches import PackedBatch
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
 from adaptxfer.files import derived_seed
 from adaptxfer.modules.model import AdaptedModel
@@ -79,23 +80,20 @@ def train(
     Raises:
         AdaptxferError: if training diverges or stays at chance (code 3), or is interrupted (code 130).
     """
-    torch.manual_seed(derived_seed(options.seed, "training"))
-    run = _Run(model, trained, steps, options, folder, report)
-    watch = Watch(_chance_loss(model, steps), len(steps), options.warmup, run.progress.losses)
-    due = evaluation_steps(len(steps), options.evaluations)
-    with _graceful() as stop:
-        while run.progress.step < len(steps):
-            watch.add(run.progress.step, run.step())
-            done = run.progress.step
-            if done in due:
-                value = run.evaluate(score)
-                if watch.at_chance(done - 1, value, chance_score):
-                    _chance(options, done - 1, report)
-            if done in due or stop.is_set():
-                run.checkpoints.save(run.progress)
+    torch.manual_seed(training_seed(options))
+    run = Learner(model, trained, steps, options, folder, report)
+    with graceful() as stop:
+        while not run.done:
+            run.step()
+            run.look(score, chance_score, stop.is_set())
             if stop.is_set():  # after the last step too: what follows takes long
-                raise Interrupted(done)
+                raise Interrupted(run.progress.step)
     return run.finish()
+
+
+def training_seed(options: TrainingOptions) -> int:
+    """The seed of dropout."""
+    return derived_seed(options.seed, "training")
 
 
 def evaluation_steps(total: int, times: int) -> set[int]:
@@ -103,8 +101,8 @@ def evaluation_steps(total: int, times: int) -> set[int]:
     return {max(1, round(total * k / times)) for k in range(1, times + 1)}
 
 
-class _Run:
-    """The moving parts of one run."""
+class Learner:
+    """The moving parts of one run; see `train`. A step is `draw`, a backward pass and `advance`."""
 
     def __init__(self, model, trained, steps, options, folder, report) -> None:
         AcceleratorState._reset_state()  # a process may train several runs with different precision
@@ -121,17 +119,41 @@ class _Run:
             report({"event": "note", "text": sentence})
         if found:
             report({"event": "resume", "step": found.step, "total": len(steps)})
+        self.watch = Watch(_chance_loss(model, steps), len(steps), options.warmup, self.progress.losses)
+        self.due = evaluation_steps(len(steps), options.evaluations)
 
-    def step(self) -> float:
-        """One optimiser step; returns its mean loss."""
+    @property
+    def done(self) -> bool:
+        """Whether all steps are done."""
+        return self.progress.step >= len(self.steps)
+
+    def step(self) -> None:
+        """One optimiser step."""
         started = time.perf_counter()
         self.model.train()
+        task, batches = self.draw()
+        loss = self._backward(task, batches)
+        self.advance(task, loss, sum(batch.tokens for batch in batches), time.perf_counter() - started)
+
+    def draw(self) -> tuple[str, list[PackedBatch]]:
+        """The task of the next step, and its batch in pieces."""
+        task, batches = self.steps.at(self.progress.step, self.options.batch_tokens)
+        return task, [batch.to(self.accelerator.device) for batch in batches]
+
+    def advance(self, task: str, loss: Tensor, tokens: int, seconds: float) -> None:
+        """Take up the gradients of a step: clip, check, and change the weights.
+
+        Args:
+            task: of this step.
+            loss: its mean, a scalar without gradient.
+            tokens: how many it saw.
+            seconds: what its backward pass took.
+        """
+        started = time.perf_counter()
         number, options = self.progress.step, self.options
-        task, batches = self.steps.at(number, options.batch_tokens)
         lr = options.learning_rate * rate(number, len(self.steps), options.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        loss = self._backward(task, [batch.to(self.accelerator.device) for batch in batches])
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
         if task not in self.checked:
             _check_gradients(self.trained, task)
@@ -142,7 +164,8 @@ class _Run:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         release_memory(number)
-        tokens, seconds = sum(batch.tokens for batch in batches), time.perf_counter() - started
+        self.watch.add(number, value)
+        seconds += time.perf_counter() - started
         self.progress.step += 1
         self.progress.tokens += tokens
         self.progress.seconds += seconds
@@ -158,7 +181,20 @@ class _Run:
                 "tokens_per_s": tokens / max(seconds, 1e-9),
             }
         )
-        return value
+
+    def look(self, score: Score, chance_score: float | None, stopping: bool) -> None:
+        """After a step: score the dev set and save a checkpoint, where either is due.
+
+        Raises:
+            AdaptxferError: if training stays at chance.
+        """
+        done = self.progress.step
+        if done in self.due:
+            value = self.evaluate(score)
+            if self.watch.at_chance(done - 1, value, chance_score):
+                _chance(self.options, done - 1, self.report)
+        if done in self.due or stopping:
+            self.checkpoints.save(self.progress)
 
     def _backward(self, task: str, batches: list[Any]) -> Tensor:
         """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
@@ -224,7 +260,7 @@ def _chance(options: TrainingOptions, step: int, report: Report) -> None:
 
 
 @contextmanager
-def _graceful() -> Iterator[threading.Event]:
+def graceful() -> Iterator[threading.Event]:
     """Inside the block the first Ctrl-C or termination signal asks to stop, the second one stops at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

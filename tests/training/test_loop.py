@@ -13,7 +13,7 @@ from adaptxfer.errors import INTERRUPTED, TRAINING, AdaptxferError
 from adaptxfer.modules.heads import build_head
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.training import Steps, TaskData, train
-from adaptxfer.training.loop import _Run, evaluation_steps
+from adaptxfer.training.loop import Learner, evaluation_steps
 from tests.tiny import WAYS, arrange, hash_of, save_tiny
 from tests.training.toy import OPTIONS, Scores, spec, toy, toy_model, toy_steps
 
@@ -88,7 +88,7 @@ def test_cutting_a_batch_does_not_change_its_gradient(still_encoder, tmp_path, k
     results = []
     for tokens in (10_000, 40):
         options = replace(OPTIONS, batch_size=12, batch_tokens=tokens)
-        run = _Run(model, trained, toy_steps(options, kind), options, tmp_path / str(tokens), lambda event: None)
+        run = Learner(model, trained, toy_steps(options, kind), options, tmp_path / str(tokens), lambda event: None)
         results.append(gradients(run, options))
     (loss, whole, one), (cut_loss, parts, several) = results
     assert one == 1 and several > 3
@@ -103,7 +103,7 @@ def test_fusion_regulariser_is_in_the_gradient_of_its_own_step(still_encoder, tm
     with torch.no_grad():
         for value in values.values():
             value.add_(torch.randn_like(value) * 0.1)
-    run = _Run(model, trained, toy_steps(), OPTIONS, tmp_path, lambda event: None)
+    run = Learner(model, trained, toy_steps(), OPTIONS, tmp_path, lambda event: None)
     _, (batch,) = run.steps.at(0, 10_000)
     loss = model("goal", batch.ids, batch.bounds, batch.targets) / 4
     penalty = sum(0.01 * (torch.eye(32) - value).square().sum() for value in values.values())
