@@ -90,7 +90,22 @@ class Bottleneck(Method):
         """Write ``adapter_config.json`` and ``adapter.safetensors``."""
         self.network.save_adapter(str(folder), name, use_safetensors=True)  # type: ignore[operator]
 
-    def attach(self, name: str, folder: Path) -> None:
+    def origin(self, name: str) -> None:
+        """All zeros: such a bottleneck passes on what it gets.
+
+        Raises:
+            AdaptxferError: if the module has norms or gates too, which zeros would break.
+        """
+        strange = [
+            key
+            for key, value in self.parameters(name).items()
+            if not (".adapter_down." in key or ".adapter_up." in key) or (key.endswith("weight") and value.dim() < 2)
+        ]
+        if strange:
+            told = f"This bottleneck has more than two projections ({strange[0]}): a difference from it is not defined."
+            raise use_error(told, "Use --by average.")
+
+    def attach(self, name: str, folder: Path, rank: int | None = None) -> None:
         """Attach a bottleneck as ``adapter_config.json`` describes it."""
         config = _read_config(folder / "adapter_config.json", self.network)
         try:

@@ -37,8 +37,12 @@ class Full(Method):
         """Write ``config.json`` and ``model.safetensors``."""
         self.network.save_pretrained(str(folder), safe_serialization=True, max_shard_size="1000GB")  # type: ignore[operator]
 
-    def attach(self, name: str, folder: Path) -> None:
+    def attach(self, name: str, folder: Path, rank: int | None = None) -> None:
         """Nothing to attach: the weights go into the encoder."""
+
+    def origin(self, name: str) -> dict[str, Tensor]:
+        """The base model, as long as nothing was loaded over it."""
+        return {key: value.detach().clone() for key, value in self.parameters(name).items()}
 
     def read(self, name: str, folder: Path) -> dict[str, Tensor]:
         """Weights of a whole encoder."""

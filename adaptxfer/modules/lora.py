@@ -98,10 +98,13 @@ class Lora(Method):
         kind = type(self.network)
         return {"base_model_class": kind.__name__, "parent_library": kind.__module__}
 
-    def attach(self, name: str, folder: Path) -> None:
-        """Attach a LoRA as ``adapter_config.json`` describes it."""
+    def attach(self, name: str, folder: Path, rank: int | None = None) -> None:
+        """Attach a LoRA as ``adapter_config.json`` describes it, at another rank if one is given."""
+        config = self._read_config(folder)
+        if rank not in (None, config.r):
+            config.lora_alpha, config.r, config.use_rslora = self.scale(folder) * rank, rank, False  # type: ignore[operator]
         try:
-            self._add(name, self._read_config(folder), 0)
+            self._add(name, config, 0)
         except (TypeError, RuntimeError, ArithmeticError) as error:
             raise data_error(f"{folder} does not describe a LoRA module ({error}).") from error
 
@@ -115,6 +118,10 @@ class Lora(Method):
         if config.rank_pattern or config.alpha_pattern:
             raise use_error(f"{folder} has another r or alpha in some layers, so it cannot be merged.")
         return config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
+
+    def rank(self, folder: Path) -> int:
+        """R as the configuration says."""
+        return self._read_config(folder).r
 
     def _read_config(self, folder: Path) -> peft.LoraConfig:
         found = read_json(folder / "adapter_config.json", "module config")

@@ -85,8 +85,11 @@ class Method(ABC):
         """Write one module in the native layout of its library."""
 
     @abstractmethod
-    def attach(self, name: str, folder: Path) -> None:
-        """Attach a module as the configuration in ``folder`` describes it, without its weights."""
+    def attach(self, name: str, folder: Path, rank: int | None = None) -> None:
+        """Attach a module as the configuration in ``folder`` describes it, without its weights.
+
+        With ``rank`` a LoRA gets this one and keeps its scale; the other methods have none.
+        """
 
     @abstractmethod
     def read(self, name: str, folder: Path) -> dict[str, Tensor]:
@@ -104,6 +107,14 @@ class Method(ABC):
     def scale(self, folder: Path) -> float:
         """What the update of a saved module is multiplied by; 1 except for LoRA."""
         return 1.0
+
+    def rank(self, folder: Path) -> int | None:
+        """The rank of a saved LoRA; None for the other methods."""
+        return None
+
+    def origin(self, name: str) -> dict[str, Tensor] | None:
+        """Weights of a module that changes nothing, under the keys of `parameters`; None where all are zero."""
+        return None
 
     def add_fusion(self, fused: Fuse, seed: int) -> None:
         """Attach a fresh AdapterFusion layer over modules that are already attached."""

@@ -8,6 +8,7 @@ from typing import Any
 from adaptxfer.console import Table
 from adaptxfer.encoder.load import check_config, locate
 from adaptxfer.modules.composition import draw, trained_parts
+from adaptxfer.runs.merge import MergeStage
 from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
@@ -58,6 +59,24 @@ def describe_transfer(plan: Transfer) -> list[dict[str, Any]]:
 
     languages = evaluation_languages(plan.task, plan.ask.data_dir, plan.wish.languages, plan.wish.split)
     return [*found, {"stage": name, "state": "after training", "languages": languages}]
+
+
+def describe_merge(stage: MergeStage) -> dict[str, Any]:
+    """What is merged with which weights, and whether it was done before."""
+    shares = stage.recipe.shares(len(stage.bundles))
+    soup = stage.task is not None
+    parts = [{"run": bundle.folder.name, "task": bundle.task, "weight": None if soup else share}
+             for share, bundle in zip(shares, stage.bundles, strict=True)]  # fmt: skip
+    return {
+        "stage": _folder_name(stage),
+        "state": _state(stage),
+        "method": stage.bundles[0].method,
+        **stage.recipe.to_dict(len(stage.bundles)),
+        "rank": stage.rank,
+        "tasted_on": stage.task.name if stage.task else None,
+        "head": bool(stage.head),
+        "parts": parts,
+    }
 
 
 def model_sizes(stage: TrainStage) -> dict[str, Any]:
@@ -116,11 +135,11 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _folder_name(stage: TrainStage | EvaluateStage) -> str:
+def _folder_name(stage: TrainStage | EvaluateStage | MergeStage) -> str:
     return f"{stage.kind}-{stage.name}-{stage.hash}"
 
 
-def _state(stage: TrainStage | EvaluateStage) -> str:
+def _state(stage: TrainStage | EvaluateStage | MergeStage) -> str:
     run = RunStore(stage.ask.runs).look(stage.kind, stage.name, stage.hash)
     if run is None or run.status == "new":
         return "to do"

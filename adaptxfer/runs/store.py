@@ -15,7 +15,7 @@ from adaptxfer.runs.lock import NAME as LOCK
 from adaptxfer.runs.lock import Lock, is_held
 from adaptxfer.runs.run import OpenRun, Run
 
-KINDS = ("intermediate", "target", "evaluate")
+KINDS = ("intermediate", "target", "evaluate", "merged")
 FOLDER = re.compile(rf"({'|'.join(KINDS)})-([A-Za-z0-9_-]+)-([0-9a-f]{{8}})")
 
 
@@ -46,7 +46,7 @@ class RunStore:
         """Lock the folder of a stage for writing, made if it does not exist.
 
         Args:
-            kind: intermediate, target or evaluate.
+            kind: one of ``KINDS``.
             name: name of the run.
             hash8: hash of the request, so that another request has another folder.
             fresh: forget what the folder holds.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from adaptxfer.console import console
@@ -12,10 +11,10 @@ from adaptxfer.modules.bundle import Bundle, check_base, read_bundle, save_bundl
 from adaptxfer.modules.composition import fusions, leaves, trained_parts
 from adaptxfer.modules.dual import masked_head
 from adaptxfer.modules.heads import Head, HeadSpec, build_head
-from adaptxfer.modules.merge import average
+from adaptxfer.modules.merge import Merger
 from adaptxfer.modules.method import Method
 from adaptxfer.modules.model import AdaptedModel, make_method
-from adaptxfer.modules.weights import copy_into
+from adaptxfer.modules.recipe import Recipe
 from adaptxfer.runs.data import MLM, DevScore, prepare_data
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import module_names
@@ -105,22 +104,16 @@ def attach_parents(stage: TrainStage, method: Method, weights: bool = True) -> N
     if stage.how in ("stack", "fuse"):
         for name, folder in zip(module_names(stage.parents), folders, strict=True):
             place(name, folder)
-    if stage.how == "merge" and weights:
-        merge_into(method, stage.module, folders)
-    elif stage.how in ("continue", "merge"):
+    if stage.how == "merge":
+        merger = Merger(method, stage.module, folders)
+        if weights:
+            merger.fill(Recipe())
+    elif stage.how == "continue":
         place(stage.module, folders[0])
     elif stage.module in leaves(stage.tree):
         method.add(stage.module, stage.settings.module_options(stage.ask.method), stage.seed)
     for fused in fusions(stage.tree):
         method.add_fusion(fused, stage.seed)
-
-
-def merge_into(method: Method, name: str, folders: list[Path]) -> None:
-    """Attach the uniform average of saved modules under ``name``."""
-    method.load(name, folders[0])
-    weights = [method.read(name, folder) for folder in folders]
-    merged = average(weights, method.name, [method.scale(folder) for folder in folders])
-    copy_into(method.parameters(name), merged, "the merged module")
 
 
 def _reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
