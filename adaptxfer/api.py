@@ -20,17 +20,14 @@ from adaptxfer.embedded import encoder_dir
 from adaptxfer.errors import AdaptxferError, nearest, use_error
 from adaptxfer.hub.pull import fetch
 from adaptxfer.modules.bundle import Bundle, read_bundle
-from adaptxfer.modules.recipe import Recipe
 from adaptxfer.runs.evaluate import run_evaluation
-from adaptxfer.runs.merge import KIND as MERGED
-from adaptxfer.runs.merge import MergeStage, plan_merge, run_merge
 from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate
 from adaptxfer.runs.records import Comparison, Record, compare, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask
 from adaptxfer.runs.stage import Mixture
 from adaptxfer.runs.store import FOLDER, RunStore
-from adaptxfer.runs.tables import comparison_document, gain_table, scores_table
+from adaptxfer.runs.tables import comparison_document, domain_table, gain_table, scores_table
 from adaptxfer.runs.train import run_training
 from adaptxfer.runs.transfer import Wish, default_how, find_baseline, repeat
 from adaptxfer.tasks.find import list_tasks, load_task
@@ -45,7 +42,6 @@ __all__ = [
     "list_tasks",
     "load_bundle",
     "load_task",
-    "merge",
     "train_intermediate",
     "transfer",
 ]
@@ -65,14 +61,16 @@ class Result:
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """Gains over the baseline, if every seed has one."""
-        if len(self.baselines) != len(self.runs):
+        """Gains over the baseline, if every seed has one and there is a score to compare."""
+        if len(self.baselines) != len(self.runs) or not all(record.languages for record in self.records):
             return None
         return compare([read_record(run) for run in self.baselines], self.records)
 
     def tables(self) -> list[Table]:
-        """What the command line shows: the scores, and the gains where the baseline is there."""
-        return [scores_table(self.records), *([gain_table(self.comparison)] if self.comparison else [])]
+        """What the command line shows: the scores, by domain where they are known, and gains if there is a baseline."""
+        domains = domain_table(self.records)
+        gains = gain_table(self.comparison) if self.comparison else None
+        return [table for table in (scores_table(self.records), domains, gains) if table]
 
     def to_markdown(self) -> str:
         """All tables as Markdown."""
@@ -210,9 +208,7 @@ def evaluate(
     how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
     if task.kind != "retrieve":
         ask = replace(ask, max_length=run.asked("max_length"))
-    if run.manifest.get("kind") == MERGED:
-        intermediates = [found.task]
-    elif how in ("none", "merge"):  # embedding with a module is using it
+    elif how == "none":  # embedding with a module is using it
         how, intermediates = default_how(found.method, 1), [found.task]
     stage = plan_evaluation(
         task, ask, run.manifest.get("seed", 0), how, (found,), head=found.task, languages=_tuple(languages),
@@ -223,52 +219,6 @@ def evaluate(
 
 def base_place(bundle: Bundle) -> str:
     """Where the base model of a bundle is: its Hub id or the embedded one.
-def merge(
-    bundles: Sequence[Bundle | str | Path],
-    by: str = "average",
-    *,
-    weights: Sequence[float] = (),
-    density: float | None = None,
-    drop: float | None = None,
-    seed: int = 1,
-    rank: int | None = None,
-    name: str | None = None,
-    **options: Any,
-) -> Bundle:
-    """Merge modules of one method and base model into one, which is used like any other.
-
-    Args:
-        bundles: single modules: bundles, run folders, names, or ``hub:owner/name``.
-        by: average, arithmetic, ties, dare, or soup (greedy, on the English dev data of their common task).
-        weights: one number per bundle; negative ones with arithmetic take a task away.
-        density: ties, the share of weights that is kept (0.2).
-        drop: dare, the share of weights that is dropped (0.5).
-        seed: dare, of the dropping.
-        rank: of a merged LoRA; None for the largest of the bundles. The sum of their ranks makes weighted sums exact.
-        name: of the merged module.
-        options: ``model``, ``runs``, ``data_dir``, ``tasks``, ``dev_limit``, ``fresh``.
-
-    Raises:
-        AdaptxferError: for modules that do not fit together, with what works instead.
-    """
-    return run_merge(make_merge(bundles, Recipe(by, tuple(weights), density, drop, seed), rank, name, options))
-
-
-def make_merge(
-    bundles: Sequence[Bundle | str | Path], recipe: Recipe, rank: int | None, name: str | None, options: dict[str, Any]
-) -> MergeStage:
-    """The stage of a merge from plain values; nothing is loaded.
-
-    Raises:
-        AdaptxferError: as `merge`.
-    """
-    runs = Path(options.get("runs") or "runs")
-    found = [read_bundle(bundle_folder(_place(item, runs, options.get("model")), runs)) for item in bundles]
-    if found and options.get("model") is None:
-        options = {**options, "model": base_place(found[0]), "revision": found[0].base.revision}
-    return plan_merge(found, make_ask(**options), recipe, rank, name)
-
-
 
     Raises:
         AdaptxferError: if it was a folder, whose place is not recorded.

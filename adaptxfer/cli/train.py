@@ -127,6 +127,6 @@ def quickstart(
 
 def _show(result: Any) -> None:
     views: list[Any] = result.tables()
-    if result.comparison is None and result.runs[0].asked("how") != "none":
+    if result.comparison is None and result.records[0].languages and result.runs[0].asked("how") != "none":
         views.append("No baseline to compare with yet: run the same command with --how none and without --from.")
     console().result(result.to_dict(), *views)

@@ -10,13 +10,15 @@ from typing import Any
 from adaptxfer.data.cache import cached_features
 from adaptxfer.data.features import Features
 from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
+from adaptxfer.evaluation.certainty import certainty_scores
 from adaptxfer.evaluation.mining import bucc_records, mine_pairs, score_mined
 from adaptxfer.evaluation.predict import predict
 from adaptxfer.evaluation.ranking import rank_pool
 from adaptxfer.evaluation.retrieve import embed, embed_with_head, retrieve
 from adaptxfer.evaluation.score import Record, main_metric, score_records
 from adaptxfer.modules.model import AdaptedModel
-from adaptxfer.tasks.examples import ChooseExample, ClassifyExample, Example, RetrieveExample, SpanExample, TagExample
+from adaptxfer.tasks.examples import Example, RetrieveExample
+from adaptxfer.tasks.keep import is_labelled
 from adaptxfer.tasks.load import Examples, available, read_examples
 from adaptxfer.tasks.places import splits_of
 from adaptxfer.tasks.spec import TaskSpec
@@ -26,7 +28,7 @@ ENGLISH = "en"
 
 @dataclass(frozen=True)
 class LanguageResult:
-    """One language: which split was used, its scores and its records."""
+    """One language: which split was used, its scores (none of the main metric without labels) and its records."""
 
     language: str
     split: str
@@ -56,15 +58,9 @@ def features_of(spec: TaskSpec, examples: Sequence[Example], setting: Setting, t
     return cached_features(spec.kind, examples, setting.tokenizer, text, spec.labels, training, limit)
 
 
-def is_labelled(example: Example) -> bool:
-    """Whether an example can be scored."""
-    if isinstance(example, ClassifyExample | ChooseExample):
-        return example.label is not None
-    if isinstance(example, TagExample):
-        return example.tags is not None
-    if isinstance(example, SpanExample):
-        return bool(example.answers) or example.impossible
-    return isinstance(example, RetrieveExample)
+def has_labels(examples: Sequence[Example]) -> bool:
+    """Whether there is something to score: labels, answers, or for retrieval who belongs to whom."""
+    return any(bool(item.gold) if isinstance(item, RetrieveExample) else is_labelled(item) for item in examples)
 
 
 def evaluation_languages(
@@ -97,15 +93,18 @@ def evaluation_languages(
     return here
 
 
-def read_labelled(
+def read_split(
     spec: TaskSpec, language: str, setting: Setting, split: str | None = None
 ) -> tuple[str, Examples] | None:
-    """The test set of a language, or its dev set where the test set has no labels; None if neither can be scored."""
+    """The test set of a language, or its dev set where the test set has no labels; None if neither can be scored.
+
+    A split that is asked for by name is read as it is: without labels it is predicted, not scored.
+    """
     found = available(spec, setting.data_dir)
     for name in (split,) if split else ("test", "dev"):
         if language in found.get(name, ()):
             examples = read_examples(spec, name, language, setting.data_dir, setting.limit)
-            if any(map(is_labelled, examples.items)):
+            if split or has_labels(examples.items):
                 return name, examples
     return None
 
@@ -121,11 +120,11 @@ def evaluate_languages(
     """Score one language after the other (all together where candidates of all languages are ranked in one pool).
 
     Yields:
-        a result for each language, or a sentence for one that cannot be scored.
+        a result for each language, or a sentence for one that can be neither scored nor predicted.
     """
     pooled: dict[str, tuple[str, Examples]] = {}
     for language in languages:
-        found = read_labelled(spec, language, setting, split)
+        found = read_split(spec, language, setting, split)
         if found is None:
             yield f"{spec.name} has no labels in {language} here; it is left out."
         elif spec.metric.main == "map20":
@@ -147,7 +146,7 @@ def _score(
         records, scores = _retrieved(model, spec, language, examples.items, features, setting)
     else:
         records = predict(model, task, spec, examples.items, features, setting.batch_tokens)
-        scores = score_records(spec, language, records)
+        scores = score_records(spec, language, records) if has_labels(examples.items) else {}
     return LanguageResult(language, split, scores, records, examples.fingerprint, notes)
 
 
@@ -206,23 +205,32 @@ def _vectors(model: AdaptedModel, task: str, features: Features, setting: Settin
 def scores_document(spec: TaskSpec, results: Sequence[LanguageResult]) -> dict[str, Any]:
     """The content of ``scores.json``: per language, and the plain means with and without English.
 
+    Languages without labels stand apart under ``unscored``.
+
     Raises:
-        AdaptxferError: if no language could be scored.
+        AdaptxferError: if no language could be scored or predicted.
     """
     if not results:
         raise data_error(f"No language of {spec.name} could be scored.", "See `adaptxfer tasks check`.")
     metric = main_metric(spec)
     splits = {result.split for result in results}
-    values = {result.language: result.scores[metric] for result in results}
+    scored = [result for result in results if metric in result.scores]
+    entries = {
+        r.language: {"n": len(r.records), **r.scores, **({"split": r.split} if len(splits) > 1 else {})}
+        for r in results
+    }
+    values = {result.language: result.scores[metric] for result in scored}
     others = [value for language, value in values.items() if language != ENGLISH]
+    unscored = {code: entry for code, entry in entries.items() if code not in values}
     return {
         "schema": 1,
         "task": spec.name,
         "metric": metric,
         "split": results[0].split if len(splits) == 1 else "mixed",
-        "languages": {r.language: {**r.scores, **({"split": r.split} if len(splits) > 1 else {})} for r in results},
-        "mean": sum(values.values()) / len(values),
+        "languages": {code: entries[code] for code in values},
+        "mean": sum(values.values()) / len(values) if values else None,
         "mean_zero_shot": sum(others) / len(others) if others else None,
+        **({"unscored": unscored} if unscored else {}),
     }
 
 
@@ -250,7 +258,7 @@ class DevSet:
             examples = read_examples(source or spec, "dev", ENGLISH, setting.data_dir, setting.limit)
         except AdaptxferError as error:
             raise data_error(f"{spec.name} has no English dev data: {error.message}", error.hint) from error
-        if not any(map(is_labelled, examples.items)):
+        if not has_labels(examples.items):
             raise data_error(
                 f"The English dev data of {spec.name} has no labels ({examples.source}).",
                 "Checkpoints are selected on it, so it needs labels.",
@@ -268,7 +276,7 @@ class DevSet:
             records = rank_pool({ENGLISH: self.examples.items}, {ENGLISH: vectors})[ENGLISH]  # type: ignore[dict-item]
             return score_records(self.spec, ENGLISH, records)
         records = predict(model, task, self.spec, self.examples.items, self.features, tokens)
-        return score_records(self.spec, ENGLISH, records)
+        return {**certainty_scores(self.spec, records), **score_records(self.spec, ENGLISH, records)}
 
     def __call__(self, model: AdaptedModel) -> float:
         """The main score."""

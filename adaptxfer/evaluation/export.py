@@ -38,9 +38,13 @@ class Predictions:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
 
+    def entry(self, language: str) -> Mapping[str, Any] | None:
+        """What the scores document says about a language, scored or only predicted."""
+        return self.scores["languages"].get(language) or self.scores.get("unscored", {}).get(language)
+
     def has(self, language: str, split: str) -> bool:
         """Whether there are predictions for this split of a language."""
-        values = self.scores["languages"].get(language)
+        values = self.entry(language)
         return values is not None and values.get("split", self.scores["split"]) == split
 
 
@@ -176,7 +180,7 @@ def _script_order(
 
 def _kept(records: Sequence[Record], language: str, split: str, predictions: Predictions) -> list[Record]:
     """The mined pairs at or above the threshold; records round their scores to six digits."""
-    scores = predictions.scores["languages"][language]
+    scores = predictions.entry(language) or {}
     if scores.get("oracle") and split == "test":
         raise data_error(
             f"The threshold of {predictions.run} in {language} was tuned on the gold of the very set it is for.",

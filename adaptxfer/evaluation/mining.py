@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from adaptxfer.errors import data_error
 from adaptxfer.evaluation.score import Record
 from adaptxfer.metrics.bucc import bucc_scores, name_pairs, tune_threshold, unique_sentences
 from adaptxfer.metrics.mining import Pair
@@ -50,7 +51,17 @@ def bucc_records(pairs: Sequence[Pair], gold: Links) -> list[Record]:
 def score_mined(pairs: Sequence[Pair], gold: Links, dev: tuple[Sequence[Pair], Links] | None) -> dict[str, Any]:
     """F1 at the threshold that is best on dev; without dev it is tuned on the same pairs and marked ``oracle``.
 
-    The published "dev" figures are oracle figures: threshold and score come from one set.
+    The published "dev" figures are oracle figures: threshold and score come from one set. Where the gold is not public
+    there is only the threshold.
+
+    Raises:
+        AdaptxferError: if there is neither gold nor dev to tune the threshold on.
     """
+    if not gold and dev is None:
+        raise data_error(
+            "There are no gold pairs to tune the threshold on.", "Put the dev files beside the test files."
+        )
     threshold, _ = tune_threshold(*(dev or (pairs, gold)))
+    if not gold:
+        return {"threshold": threshold, "oracle": False}
     return {**bucc_scores(pairs, gold, threshold), "oracle": dev is None}

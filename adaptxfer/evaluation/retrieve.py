@@ -90,6 +90,7 @@ def retrieve(examples: Sequence[RetrieveExample], vectors: Tensor) -> list[Recor
             "predicted": examples[candidates[forth[row]]].id,
             "correct": forth[row] == gold[row],
             "correct_reverse": back[row] == row,
+            **({"domain": examples[i].domain} if examples[i].domain else {}),
         }
         for row, i in enumerate(queries)
     ]

@@ -41,5 +41,12 @@ def _inputs(spec: TaskSpec, language: str, records: Sequence[Record], wanted: Se
 
 
 def _retrieval_scores(records: Sequence[Record]) -> dict[str, Any]:
+    """Both directions over all queries, and over those of each domain if they carry one (with all candidates)."""
     forth, back = (100 * sum(r[key] for r in records) / len(records) for key in ("correct", "correct_reverse"))
-    return {"accuracy": forth, "accuracy_reverse": back, "accuracy_mean": (forth + back) / 2, "n": len(records)}
+    scores = {"accuracy": forth, "accuracy_reverse": back, "accuracy_mean": (forth + back) / 2, "n": len(records)}
+    by_domain: dict[str, list[Record]] = {}
+    for record in records:
+        if domain := record.get("domain"):
+            by_domain.setdefault(domain, []).append({**record, "domain": ""})
+    parts = {domain: _retrieval_scores(by_domain[domain]) for domain in sorted(by_domain)}
+    return scores | ({"domains": parts} if parts else {})

@@ -111,7 +111,7 @@ def _gap(task: SuiteTask, document: Scores, language: str, split: str, expected:
     """Why the scores of a language do not count; empty if they do."""
     values = document["languages"].get(language)
     if values is None:
-        return "no score"
+        return "no labels" if language in document.get("unscored", {}) else "no score"
     if (scored_on := values.get("split", document["split"])) != split:
         return f"scored on {scored_on}"
     if lacking := [key for key in task.scores if not isinstance(values.get(key), int | float)]:

@@ -70,7 +70,10 @@ def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
             results.append(result)
     order = {code: place for place, code in enumerate(stage.languages)}
     results.sort(key=lambda result: order[result.language])
-    run.write_scores(scores_document(stage.task, results))
+    document = scores_document(stage.task, results)
+    if bare := ", ".join(document.get("unscored", ())):
+        console().note(f"{stage.name} has no labels in {bare} here: predictions are written, there is no score.")
+    run.write_scores(document)
     run.finish({"training": peak_memory()})
 
 
@@ -109,7 +112,11 @@ def _reused(stage: EvaluateStage, run: OpenRun, splits: Mapping[str, str]) -> li
     for language, split in splits.items():
         try:
             records = run.read_predictions(language)
-            scores = score_records(stage.task, language, records)
+            scores = (
+                score_records(stage.task, language, records)
+                if any(r["gold"] not in (None, []) for r in records)
+                else {}
+            )
         except AdaptxferError:  # damaged: predict this language again
             continue
         done.append(LanguageResult(language, split, scores, records, ""))

@@ -31,6 +31,7 @@ class Record:
         languages: per language the metrics in points (0-100), ``n`` and possibly ``split``.
         mean: task score over all its languages, or None.
         mean_zero_shot: mean without the language of the training data, or None.
+        unscored: languages that were predicted but have no labels.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Record:
     languages: Mapping[str, Mapping[str, Any]]
     mean: float | None
     mean_zero_shot: float | None
+    unscored: tuple[str, ...] = ()
 
     def points(self) -> dict[str, float]:
         """Main metric by language, then the two means where they are known."""
@@ -79,6 +81,7 @@ def read_record(run: Run) -> Record:
         languages=scores["languages"],
         mean=scores["mean"],
         mean_zero_shot=scores["mean_zero_shot"],
+        unscored=tuple(scores.get("unscored", ())),
     )
 
 

@@ -15,6 +15,7 @@ def check_scores(scores: Any, where: str) -> dict[str, Any]:
 
     Required: ``schema``, ``task``, ``metric``, ``split``, ``languages`` (each with the main metric in points 0-100 and
     ``n``, the number of examples; optionally its own ``split``), ``mean`` and ``mean_zero_shot`` (a number or null).
+    Languages that were predicted but have no labels stand under ``unscored`` with their ``n``.
 
     Raises:
         AdaptxferError: naming every fault found.
@@ -32,7 +33,8 @@ def _top_faults(scores: Any) -> list[str]:
     if scores.get("schema") != SCHEMA:
         return [f"schema {scores.get('schema')!r} is not {SCHEMA}"]
     faults = [f"{key} is missing or not text" for key in ("task", "metric", "split") if not _is_text(scores.get(key))]
-    if not isinstance(scores.get("languages"), dict) or not scores["languages"]:
+    languages, unscored = scores.get("languages"), scores.get("unscored", {})
+    if not isinstance(languages, dict) or not isinstance(unscored, dict) or not (languages or unscored):
         faults.append("languages is missing or empty")
     for key in ("mean", "mean_zero_shot"):
         if key not in scores or not (scores[key] is None or _is_points(scores[key])):
@@ -41,16 +43,22 @@ def _top_faults(scores: Any) -> list[str]:
 
 
 def _language_faults(scores: dict[str, Any]) -> list[str]:
-    return [fault for name, values in scores["languages"].items() for fault in _faults(name, values, scores["metric"])]
+    scored, unscored = scores["languages"].items(), scores.get("unscored", {}).items()
+    return [
+        fault
+        for entries, metric in ((scored, scores["metric"]), (unscored, None))
+        for name, values in entries
+        for fault in _faults(name, values, metric)
+    ]
 
 
-def _faults(language: str, values: Any, metric: str) -> list[str]:
+def _faults(language: str, values: Any, metric: str | None) -> list[str]:
     if not isinstance(values, dict):
         return [f"{language} is not an object"]
     faults = []
     if not isinstance(values.get("n"), int) or isinstance(values.get("n"), bool) or values["n"] < 0:
         faults.append(f"{language} has no count n")
-    if not _is_points(values.get(metric)):
+    if metric is not None and not _is_points(values.get(metric)):
         faults.append(f"{language} has no {metric} from 0 to 100")
     if "split" in values and not _is_text(values["split"]):
         faults.append(f"{language} has a split that is not text")

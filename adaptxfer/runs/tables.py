@@ -26,7 +26,10 @@ def scores_table(records: Sequence[Record]) -> Table:
         rows.append([*row_cells, first.examples(row)[1] if row in first.languages else None] if splits else row_cells)
     columns = ["language", (first.metric, "right"), *((name, "right") for name in others), ("n", "right")]
     title = f"{first.task}, {first.split}: {_composed(first)}"
-    return Table(title, [*columns, "split"] if splits else columns, rows, _seeds_caption([r.seed for r in records]))
+    caption = _seeds_caption([r.seed for r in records])
+    if first.unscored:
+        caption += f"; predicted, no labels to score with: {', '.join(first.unscored)}"
+    return Table(title, [*columns, "split"] if splits else columns, rows, caption)
 
 
 def _means(record: Record, row: str, names: Sequence[str]) -> dict[str, float]:
@@ -56,6 +59,29 @@ def _seeds_caption(seeds: Sequence[int]) -> str:
     if len(seeds) == 1:
         return f"points (0-100), seed {seeds[0]}"
     return f"points (0-100), mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+
+
+def domain_table(records: Sequence[Record]) -> Table | None:
+    """The main metric by language and domain, as the mean over seeds; None if no language has domains."""
+    first, metric = records[0], records[0].metric
+    found = {code: values["domains"] for code, values in first.languages.items() if "domains" in values}
+    if not found:
+        return None
+    domains = list(dict.fromkeys(name for parts in found.values() for name in parts))
+    points = {
+        code: [_over_seeds(records, code, name, metric) if name in parts else None for name in domains]
+        for code, parts in found.items()
+    }
+    rows: list[list[Cell]] = [[code, *cells] for code, cells in points.items()]
+    columns = [[cell for cell in column if cell is not None] for column in zip(*points.values(), strict=True)]
+    rows.append([MEAN, *(fmean(column) for column in columns)])
+    sizes = ", ".join(f"{name} {parts['n']:,}" for name, parts in next(iter(found.values())).items())
+    title = f"{first.task} by domain: {metric}"
+    return Table(title, ["language", *((name, "right") for name in domains)], rows, f"points (0-100); {sizes} queries")
+
+
+def _over_seeds(records: Sequence[Record], language: str, domain: str, metric: str) -> float:
+    return fmean(record.languages[language]["domains"][domain][metric] for record in records)
 
 
 def gain_table(comparison: Comparison) -> Table:

@@ -146,7 +146,11 @@ class Builder:
             raise RowError(f"has {side!r} as side; expected query or candidate")
         if not isinstance(gold, list | None) or not isinstance(context, str | None):
             raise RowError(f"has {gold!r} as gold; expected a list of ids, and a context of text or none")
-        return RetrieveExample(key, side, self._text("text", row), context, tuple(map(str, gold or ())))
+        domain = self.fields["domain"](row)
+        return RetrieveExample(
+            key, side, self._text("text", row), context, tuple(map(str, gold or ())),
+            sound(domain) if isinstance(domain, str) else "",
+        )  # fmt: skip
 
     def _pair(self, key: str, row: Mapping[str, Any]) -> list[Example]:
         """A row that holds both sides; tables keep the line end of the text file they were made from."""

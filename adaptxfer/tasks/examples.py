@@ -69,6 +69,7 @@ class RetrieveExample:
     text: str
     context: str | None = None  # LAReQA: the paragraph that follows the candidate sentence
     gold: tuple[str, ...] = ()
+    domain: str = ""  # of a query: the part of the collection it is from; scores are also given by domain
 
 
 Example = ClassifyExample | ChooseExample | TagExample | SpanExample | RetrieveExample

@@ -16,22 +16,25 @@ def kept(stream: Iterable[Example], split: str, limit: int | None, notes: Counte
     """The examples to use, at most ``limit``; what was dropped is counted in ``notes``.
 
     Training keeps labelled examples whose answer has a place. Evaluation keeps labelled ones too, or all of them if
-    none is labelled. Retrieval keeps the first ``limit`` queries and their candidates.
+    none is labelled; it reads on beyond ``limit`` until two labels have been seen, since one alone may be a
+    placeholder. Retrieval keeps the first ``limit`` queries and their candidates.
     """
     if split == "train":
         return _first(_trainable(stream, notes), limit)
     items: list[Example] = []
+    seen: set[str | int | None] = set()
     scored = 0
     for item in stream:
         items.append(item)
         scored += is_labelled(item)
-        if scored == limit and not isinstance(item, RetrieveExample):
+        seen.update(_labels(item))
+        if limit is not None and scored >= limit and (len(seen) > 1 or isinstance(item, SpanExample)):
             break
     if items and isinstance(items[0], RetrieveExample):
         return _pairs(items, limit)
-    if scored == len(items) and limit is None and has_placeholders(items):
+    if scored == len(items) and has_placeholders(items):
         notes["placeholder_labels"] += len(items)
-        return [without_label(item) for item in items]
+        return [without_label(item) for item in items[:limit]]
     if scored:
         notes["dropped_unlabelled"] += len(items) - scored
         items = [item for item in items if is_labelled(item)]

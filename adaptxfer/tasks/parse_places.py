@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     "tsv": {"split": (["words", "tags"],)},
 }
 """Options of a reader with the values they take."""
-COMPANIONS = {"bitext": {"candidates"}, "bucc": {"candidates", "gold"}}
+COMPANIONS = {"bitext": {"candidates"}, "bucc": {"candidates"}}
 """Files that a reader needs beside the main one."""
 
 

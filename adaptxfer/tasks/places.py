@@ -102,20 +102,26 @@ def _files(source: FileSource, root: Path, name: str, language: str) -> list[Ups
     """Files of the first pattern that matches; ``*`` may match several, read in the order of their names."""
     for pattern in source.paths:
         found = _existing(root, expand(pattern, source, language, name))
-        ups = [_with_companions(source, path, language, name) for path in found]
+        ups = [_with_companions(source, root, path, language, name) for path in found]
         if ups and all(ups):
             return [up for up in ups if up]
     return []
 
 
-def _with_companions(source: FileSource, path: Path, language: str, name: str) -> Upstream | None:
-    """The file with its companions, or None if one of them is missing."""
+def _with_companions(source: FileSource, root: Path, path: Path, language: str, name: str) -> Upstream | None:
+    """The file with its companions, or None if one that is needed is missing.
+
+    One that may be absent (``key?``) can also lie one folder up.
+    """
     beside = {}
     for key, pattern in source.beside.items():
-        found = _existing(path.parent, expand(pattern, source, language, name))
-        if not found:
+        optional = key.endswith("?")
+        folders = [path.parent, *([path.parent.parent] if optional and path.parent != root else [])]
+        found = [place for folder in folders for place in _existing(folder, expand(pattern, source, language, name))]
+        if found:
+            beside[key.removesuffix("?")] = found[0]
+        elif not optional:
             return None
-        beside[key] = found[0]
     return Upstream(path, source, language, beside)
 
 

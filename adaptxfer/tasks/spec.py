@@ -99,7 +99,7 @@ class FileSource(Rows):
     reader: str = "jsonl"
     paths: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # columns of a file without header; "label?" may be absent
-    beside: Mapping[str, str] = field(default_factory=dict)  # companion files, relative to the file's folder
+    beside: Mapping[str, str] = field(default_factory=dict)  # companion files in the same folder; "gold?" may be absent
     options: Mapping[str, Any] = field(default_factory=dict)
     embedded: bool = False
 

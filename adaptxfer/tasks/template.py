@@ -13,7 +13,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "choose": ("id", "context", "choices", "choice", "label"),
     "tag": ("id", "words", "tags"),
     "span": ("id", "question", "context", "answers", "impossible", "title"),
-    "retrieve": ("id", "side", "text", "context", "gold", "query", "candidate"),
+    "retrieve": ("id", "side", "text", "context", "gold", "domain", "query", "candidate"),
 }
 """What ``[columns]`` may set for each kind; a field it does not set is the upstream column of the same name."""
 

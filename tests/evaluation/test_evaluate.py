@@ -10,10 +10,11 @@ from adaptxfer.evaluation.evaluate import (
     LanguageResult,
     evaluate_languages,
     evaluation_languages,
-    is_labelled,
-    read_labelled,
+    has_labels,
+    read_split,
     scores_document,
 )
+from adaptxfer.runs.scores import check_scores
 from adaptxfer.tasks.examples import Answer, ChooseExample, ClassifyExample, RetrieveExample, SpanExample, TagExample
 from tests.world import rows
 
@@ -30,11 +31,12 @@ from tests.world import rows
         (SpanExample("1", "q", "c", (Answer("c", 0),)), True),
         (SpanExample("1", "q", "c", (), True), True),
         (SpanExample("1", "q", "c", ()), False),
-        (RetrieveExample("1", "query", "a"), True),
+        (RetrieveExample("1", "query", "a", None, ("2",)), True),
+        (RetrieveExample("1", "query", "a"), False),
     ],
 )
 def test_what_can_be_scored(example, labelled: bool) -> None:
-    assert is_labelled(example) is labelled
+    assert has_labels([example]) is labelled
 
 
 def test_languages_come_in_the_order_of_the_task(task, setting) -> None:
@@ -87,15 +89,28 @@ def half_labelled(task, setting, tmp_path):
 
 def test_dev_stands_in_for_a_test_set_without_labels(half_labelled, model) -> None:
     weather, setting = half_labelled
-    assert read_labelled(weather, "en", setting) is None
-    assert read_labelled(weather, "de", setting)[0] == "dev"
-    assert read_labelled(weather, "de", setting, "test") is None
+    assert read_split(weather, "en", setting) is None
+    assert read_split(weather, "de", setting)[0] == "dev"
+    assert read_split(weather, "de", setting, "test")[0] == "test"
     left_out, german, swahili = evaluate_languages(model, "weather", weather, ["en", "de", "sw"], setting)
     assert left_out == "weather has no labels in en here; it is left out."
     assert (german.split, german.scores["n"]) == ("dev", 3) and swahili.split == "test"
     document = scores_document(weather, [german, swahili])
     assert document["split"] == "mixed" and document["languages"]["de"]["split"] == "dev"
     assert document["mean"] == document["mean_zero_shot"]
+
+
+def test_a_test_set_without_labels_is_predicted_when_asked_for(half_labelled, model) -> None:
+    weather, setting = half_labelled
+    english, german, swahili = evaluate_languages(model, "weather", weather, ["en", "de", "sw"], setting, "test")
+    assert english.scores == german.scores == {} and swahili.scores["n"] == 4
+    assert {record["predicted"] for record in german.records} <= set(weather.labels)
+    document = scores_document(weather, [english, german, swahili])
+    assert list(document["languages"]) == ["sw"] and document["mean"] == swahili.scores["accuracy"]
+    assert document["unscored"] == {"en": {"n": 4}, "de": {"n": 4}} and document["split"] == "test"
+    bare = scores_document(weather, [german])
+    assert (bare["languages"], bare["mean"], bare["mean_zero_shot"]) == ({}, None, None)
+    check_scores(bare, "here")
 
 
 def test_means_with_and_without_english(task) -> None:

@@ -139,6 +139,16 @@ def test_tatoeba_needs_the_data_of_the_run(tmp_path: Path, found, parts) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_predictions_without_scores_are_exported(tmp_path: Path, found, parts, data: Path) -> None:
+    export_submission(found, parts, tmp_path / "scored", data_dir=data)
+    for task in ("nli", "bucc"):
+        scores = scores_of(task)
+        scores |= {"unscored": scores["languages"], "languages": {}, "mean": None, "mean_zero_shot": None}
+        found[task] = replace(found[task], scores=scores)
+    assert export_submission(found, parts, tmp_path / "out", data_dir=data) == []
+    assert files(tmp_path / "out") == files(tmp_path / "scored")
+
+
 def test_a_threshold_tuned_on_test_is_refused(tmp_path: Path, found, parts, data: Path) -> None:
     scores = scores_of("bucc")
     scores["languages"]["sw"]["oracle"] = True

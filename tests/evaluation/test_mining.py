@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
+from adaptxfer.errors import AdaptxferError
 from adaptxfer.evaluation.mining import bucc_records, mine_pairs, score_mined
+from adaptxfer.metrics.bucc import tune_threshold
 from adaptxfer.tasks.examples import RetrieveExample
 
 
@@ -27,6 +32,16 @@ def test_threshold_from_dev_finds_the_hidden_pairs():
     assert scores["f1"] > 80 and scores["n"] == 20 and scores["oracle"] is False
     assert score_mined(pairs, gold, None)["f1"] >= scores["f1"], "the oracle knows the answers"
     assert score_mined(pairs, gold, None)["oracle"] is True
+
+
+def test_without_gold_there_is_a_threshold_from_dev_and_no_score():
+    examples, vectors = bitext(20, 30, 1)
+    pairs, gold = mine_pairs([replace(example, gold=()) for example in examples], vectors)
+    dev = mine_pairs(*bitext(20, 30, 2))
+    assert gold == set()
+    assert score_mined(pairs, gold, dev) == {"threshold": tune_threshold(*dev)[0], "oracle": False}
+    with pytest.raises(AdaptxferError, match="no gold pairs to tune the threshold on"):
+        score_mined(pairs, gold, None)
 
 
 def test_records_name_both_sentences():

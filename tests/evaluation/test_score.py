@@ -62,6 +62,21 @@ def test_tags(task) -> None:
     assert scores["f1"] == pytest.approx(200 / 3)
 
 
+def test_domains_add_up_to_the_whole(task) -> None:
+    right = [True, False, False, True, True]
+    records = [
+        {"correct": hit, "correct_reverse": not hit, "domain": domain}
+        for hit, domain in zip(right, ("news", "travel", "news", "travel", "travel"), strict=True)
+    ]
+    scores = score_records(task("twins"), "sw", records)
+    domains = scores["domains"]
+    assert list(domains) == ["news", "travel"] and domains["news"]["accuracy"] == 50.0
+    assert domains["travel"] == {
+        "accuracy": pytest.approx(200 / 3), "accuracy_reverse": pytest.approx(100 / 3), "accuracy_mean": 50.0, "n": 3
+    }  # fmt: skip
+    assert sum(part["n"] * part["accuracy"] for part in domains.values()) / 5 == pytest.approx(scores["accuracy"])
+
+
 def test_retrieval_is_counted_in_both_directions(task) -> None:
     records = [{"correct": True, "correct_reverse": False}] * 3 + [{"correct": False, "correct_reverse": False}]
     scores = scored(task, "twins", "retrieval_accuracy", records)

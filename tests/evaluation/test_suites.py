@@ -110,6 +110,7 @@ def test_a_missing_task_leaves_no_overall_score_and_is_named(xtreme: Suite) -> N
 def test_whatever_keeps_a_language_from_counting_is_named(xtreme: Suite) -> None:
     documents = row(xtreme, X_STILTS)
     languages = documents["pawsx"]["languages"]
+    documents["pawsx"]["unscored"] = {"fr": {"n": 2000}}
     del languages["fr"], languages["ja"]
     languages["de"]["split"] = "dev"
     languages["ko"]["n"] = 1500
@@ -120,7 +121,7 @@ def test_whatever_keeps_a_language_from_counting_is_named(xtreme: Suite) -> None
     assert pawsx.counted == ("en", "es")
     assert pawsx.so_far == pytest.approx((languages["en"]["accuracy"] + languages["es"]["accuracy"]) / 2)
     assert scores.missing() == {
-        "pawsx": "de (scored on dev); fr, ja (no score); ko (1,500 of 2,000 examples); zh (no accuracy)"
+        "pawsx": "de (scored on dev); fr (no labels); ja (no score); ko (1,500 of 2,000 examples); zh (no accuracy)"
     }
 
 

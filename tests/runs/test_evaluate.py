@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from adaptxfer.api import Result
 from adaptxfer.runs import evaluate as evaluates
 from adaptxfer.runs.evaluate import run_evaluation
 from adaptxfer.runs.plan import find_task, plan_evaluation
+from adaptxfer.runs.records import read_record
 from adaptxfer.runs.run import Run
-from tests.world import no_training
+from tests.world import World, no_training, rows
 
 
 def plan(ask, bundles, on="weather", **options):
@@ -95,3 +97,24 @@ def test_all_layers_side_by_side(ask) -> None:
 def test_a_limit_takes_the_first_examples(ask, modules) -> None:
     run = run_evaluation(plan(ask, modules("bottleneck")[1:], limit=2, languages=["de"]))
     assert [record["id"] for record in run.read_predictions("de")] == ["test0", "test1"]
+
+
+def test_a_test_set_without_labels_is_predicted_and_not_scored(ask, modules, tmp_path, monkeypatch) -> None:
+    own = World(tmp_path)
+    for code in ("en", "de", "sw"):
+        hidden = {} if code == "sw" else {"label": None}
+        own.write("weather", "test", code, [row | hidden for row in rows("weather", 6, "test")])
+    asked = replace(ask, data_dir=tmp_path / "data")
+    stage = plan(asked, modules("bottleneck")[1:], split="test")
+    whole = run_evaluation(replace(stage, ask=replace(asked, runs=tmp_path / "other")))
+    scores = whole.read_scores()
+    assert list(scores["languages"]) == ["sw"] and scores["unscored"] == {"en": {"n": 6}, "de": {"n": 6}}
+    assert {record["predicted"] for record in whole.read_predictions("de")} <= {"dry", "wet"}
+    assert read_record(whole).unscored == ("en", "de")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, 2)
+        run_evaluation(stage)
+    assert run_evaluation(stage).read_scores() == scores
+    bare = run_evaluation(plan(asked, modules("bottleneck")[1:], split="test", languages=["de"]))
+    table = Result((bare,), (bare,)).to_markdown()
+    assert bare.read_scores()["mean"] is None and "predicted, no labels to score with: de" in table

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from adaptxfer.console import jsonable
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.runs.records import MEAN, ZERO_SHOT, Points, Record, compare, read_record, seed_summary
 from adaptxfer.runs.store import RunStore
-from adaptxfer.runs.tables import comparison_document, gain_table, scores_table
+from adaptxfer.runs.tables import comparison_document, domain_table, gain_table, scores_table
 
 
 def record(seed: int = 1, intermediates: tuple[str, ...] = (), task: str = "xnli", **points: float) -> Record:
@@ -160,6 +161,19 @@ def test_scores_table_of_repeats() -> None:
     assert table.title == "xnli, test: lora, no intermediate task"
     assert table.texts()[0] == ["en", "80.5 ± 0.7", "100"]
     assert table.caption == "points (0-100), mean ± standard deviation over 2 seeds (1, 2)"
+
+
+def test_domain_table_over_seeds() -> None:
+    def with_domains(seed: int, news: float, travel: float) -> Record:
+        found = record(seed, sw=50.0, ur=40.0)
+        domains = {"news": {"accuracy": news, "n": 60}, "travel": {"accuracy": travel, "n": 40}}
+        return replace(found, languages={**found.languages, "sw": {**found.languages["sw"], "domains": domains}})
+
+    table = domain_table([with_domains(1, 70.0, 20.0), with_domains(2, 60.0, 30.0)])
+    assert table is not None and table.names() == ["language", "news", "travel"]
+    assert table.texts() == [["sw", "65.0", "25.0"], ["mean", "65.0", "25.0"]]
+    assert table.caption == "points (0-100); news 60, travel 40 queries"
+    assert domain_table([record(1, en=80.0)]) is None
 
 
 def test_gain_table_and_document() -> None:

@@ -24,7 +24,22 @@ def test_training_stops_reading_at_the_limit():
             yield ClassifyExample("0", "a", None, "x")
 
     assert len(kept(endless(), "train", 3, Counter())) == 3
-    assert len(kept(endless(), "dev", 3, Counter())) == 3
+
+
+def test_evaluation_stops_reading_at_the_limit_once_two_labels_were_seen():
+    def endless():
+        yield from rows("x", "x", "x", "x")
+        while True:
+            yield from rows("y")
+
+    assert [item.label for item in kept(endless(), "dev", 3, Counter())] == ["x"] * 3
+    assert len(kept((SpanExample("0", "?", "a", (), True) for _ in iter(int, 1)), "dev", 3, Counter())) == 3
+
+
+def test_a_limit_does_not_make_placeholders_labels():
+    notes = Counter()
+    assert {item.label for item in kept(rows(*[0] * PLACEHOLDER_ROWS), "test", 4, notes)} == {None}
+    assert notes["placeholder_labels"] == PLACEHOLDER_ROWS
 
 
 def test_evaluation_keeps_labelled_rows_or_all_of_an_unlabelled_split():

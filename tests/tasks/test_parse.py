@@ -81,7 +81,10 @@ paths = []
             lambda text: text + "options = { words = true }\n",
             "files.options.words: the reader 'jsonl' has no such option",
         ),
-        (lambda text: text.replace('"jsonl"\n', '"bucc"\n'), "files.beside.gold: missing; the reader 'bucc' needs it"),
+        (
+            lambda text: text.replace('"jsonl"\n', '"bucc"\n'),
+            "files.beside.candidates: missing; the reader 'bucc' needs it",
+        ),
         (lambda text: text + "[code]\nfunction = 'x'\n", "code: task files hold no code"),
         (lambda text: text + "[expect]\ntrain = { fr = 3 }\n", "expect.train: 'fr' is not in languages"),
         (lambda text: text + "[expect]\ntrain = -1\n", "expect.train: -1 is not a number of rows"),

@@ -35,6 +35,19 @@ def test_a_missing_companion_makes_a_place_unusable(task, write, here, plain):
     assert paths(find_files(spec, "dev", "en", here)) == ["dev.en.jsonl", "dev.lst"]
 
 
+def test_a_companion_that_may_be_absent_may_also_lie_one_folder_up(task, write, here, plain):
+    spec = task(plain.replace("{split}.{lang}", "{split}/{lang}") + 'beside = { "more?" = "more_{split}.tsv" }\n')
+    write("dev/en.jsonl", "{}")
+    assert paths(find_files(spec, "dev", "en", here)) == ["en.jsonl"]
+    write("more_dev.tsv", "x")
+    found = find_files(spec, "dev", "en", here)
+    assert paths(found) == ["en.jsonl", "more_dev.tsv"] and list(found.files[0].beside) == ["more"]
+    assert paths(find_files(spec, "dev", "en", here / "dev")) is None
+    flat = task(plain + 'beside = { "more?" = "more_{split}.tsv" }\n')
+    write("dev/dev.en.jsonl", "{}")
+    assert paths(find_files(flat, "dev", "en", here / "dev")) == ["dev.en.jsonl"], "never outside of the data folder"
+
+
 def test_a_split_of_several_files_needs_all_of_them(task, write, here, plain):
     spec = task(plain + 'splits = { train = ["r1", "r2"] }\n')
     write("r1.en.jsonl", "{}")

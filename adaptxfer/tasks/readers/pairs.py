@@ -1,4 +1,4 @@
-"""Retrieval data: two line-aligned files, and BUCC's files with ids and a gold list."""
+"""Retrieval data: two line-aligned files, and BUCC's files with ids and, if it is public, a gold list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from adaptxfer.tasks.readers.text import read_lines
 
 
 def read_bitext(up: Upstream) -> Iterator[Row]:
-    """Queries from the file, candidates from its companion; line n answers line n. Ids are line numbers from 0."""
+    """Queries from the file, candidates from its companion; line n answers line n. Ids are line numbers from 0.
+
+    A companion ``domains``, a table with a column ``domain``, says of each line which domain it is from.
+    """
     queries = list(read_lines(up.path))
     candidates = list(read_lines(up.beside["candidates"]))
     if len(queries) != len(candidates):
@@ -20,10 +23,26 @@ def read_bitext(up: Upstream) -> Iterator[Row]:
             f"{up.path} has {len(queries):,} lines and {up.beside['candidates'].name} {len(candidates):,}.",
             "The two files must be aligned line by line.",
         )
+    domains = _domains(up, len(queries)) if "domains" in up.beside else [""] * len(queries)
     for side, lines in (("query", queries), ("candidate", candidates)):
-        for number, text in lines:
+        for (number, text), domain in zip(lines, domains, strict=True):
             key = str(number - 1)
-            yield number, {"id": key, "side": side, "text": text, "gold": [key] if side == "query" else []}
+            gold = [key] if side == "query" else []
+            yield number, {"id": key, "side": side, "text": text, "gold": gold, "domain": domain}
+
+
+def _domains(up: Upstream, lines: int) -> list[str]:
+    """The column ``domain`` of FLORES-200's metadata, one row a line of text."""
+    path = up.beside["domains"]
+    rows = [line.split("\t") for _, line in read_lines(path) if line]
+    if not rows or "domain" not in rows[0]:
+        raise data_error(f"{path} has no column named domain.", "Its first line must name the columns, tab-separated.")
+    column = rows[0].index("domain")
+    if len(rows) - 1 != lines:
+        raise data_error(f"{path} has {len(rows) - 1:,} rows and {up.path.name} {lines:,} lines.", "They must agree.")
+    if short := next((number for number, row in enumerate(rows, 1) if len(row) <= column), None):
+        raise data_error(f"{path}, line {short} has too few fields.", "Was the file cut off? Fetch it again.")
+    return [row[column] for row in rows[1:]]
 
 
 def read_bucc(up: Upstream) -> Iterator[Row]:
@@ -31,7 +50,7 @@ def read_bucc(up: Upstream) -> Iterator[Row]:
     gold: dict[str, list[str]] = defaultdict(list)
     queries = dict(_fields(up.path))
     candidates = dict(_fields(up.beside["candidates"]))
-    for query, candidate in _fields(up.beside["gold"]):
+    for query, candidate in _fields(up.beside["gold"]) if "gold" in up.beside else ():
         if query not in queries or candidate not in candidates:
             raise data_error(
                 f"{up.beside['gold']} pairs {query!r} with {candidate!r}, and one of them has no sentence."

@@ -22,12 +22,39 @@ def test_bitext_that_is_not_aligned(read):
         read("bitext", "a\nb\n", beside={"candidates": "x\n"})
 
 
+META = "URL\tdomain\ttopic\nu1\twikinews\tsports\nu2\twikivoyage\ttravel\n"
+
+
+def test_bitext_with_domains(read):
+    rows = [row for _, row in read("bitext", "a\nb\n", beside={"candidates": "x\ny\n", "domains": META})]
+    assert [row["domain"] for row in rows] == ["wikinews", "wikivoyage"] * 2
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (META + "u3\twikinews\tx\n", "has 3 rows and file 2 lines"),
+        ("", "has no column named domain"),
+        (META.replace("domain", "genre"), "has no column named domain"),
+        ("URL\tdomain\nu1\twikinews\nu2\n", "domains.txt, line 3 has too few fields"),
+    ],
+)
+def test_bad_domains(read, table, message):
+    with pytest.raises(AdaptxferError, match=message):
+        read("bitext", "a\nb\n", beside={"candidates": "x\ny\n", "domains": table})
+
+
 def test_bucc(read):
     beside = {"candidates": "e1\tOne.\ne2\tTwo\there.\n", "gold": "z2\te1\nz2\te2\n"}
     rows = [row for _, row in read("bucc", "z1\tA\nz2\tB\n", beside=beside)]
     assert [row["id"] for row in rows] == ["z1", "z2", "e1", "e2"]
     assert [row["gold"] for row in rows] == [[], ["e1", "e2"], [], []]
     assert rows[3]["text"] == "Two\there."
+
+
+def test_bucc_without_public_gold(read):
+    rows = [row for _, row in read("bucc", "z1\tA\n", beside={"candidates": "e1\tOne.\n"})]
+    assert [(row["id"], row["gold"]) for row in rows] == [("z1", []), ("e1", [])]
 
 
 @pytest.mark.parametrize(
