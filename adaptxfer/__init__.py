@@ -20,6 +20,7 @@ __all__ = [
     "list_tasks",
     "load_bundle",
     "load_task",
+    "merge",
     "train_intermediate",
     "transfer",
 ]

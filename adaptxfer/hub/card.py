@@ -41,6 +41,8 @@ def render_card(bundle: Bundle, repo: str, tasks: Sequence[Path] = ()) -> str:
 def _title(facts: Facts) -> str:
     below = ", ".join(facts.intermediates)
     above = f", {facts.how} on {below}" if below else ""
+    if facts.recipe:
+        above = f", merged by {facts.recipe}"
     return f"{' + '.join(facts.trained_on)}: {facts.bundle.method}{above}"
 
 

@@ -10,6 +10,7 @@ from adaptxfer.errors import AdaptxferError
 from adaptxfer.hub.results import Scored, scores_of
 from adaptxfer.hub.text import command
 from adaptxfer.modules.bundle import Bundle
+from adaptxfer.modules.recipe import WAYS
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.store import FOLDER
 from adaptxfer.tasks.find import load_task
@@ -55,6 +56,12 @@ class Facts:
         return [found[2] if (found := FOLDER.fullmatch(name)) else name for name in names]
 
     @property
+    def recipe(self) -> str | None:
+        """By what way it was merged; None for what was trained."""
+        by = self.run.asked("by")
+        return by if by in WAYS else None
+
+    @property
     def base_is_on_hub(self) -> bool:
         """Whether the base model's id is one of the Hub."""
         return self.bundle.base.revision is not None
@@ -85,6 +92,8 @@ def reproduce(facts: Facts) -> str | None:
     parents = run.asked("intermediates")
     if not run.manifest or run.asked("tasks") is None:
         return None
+    if facts.recipe:
+        return command(["adaptxfer", "merge", *(parents or ()), *_recipe(run)])
     if parents or facts.how != "none" or run.manifest["kind"] == "target":
         words = ["transfer", "--to", names[0], "--how", facts.how]
         words += [word for name in parents or () for word in ("--from", name)]
@@ -97,6 +106,16 @@ def reproduce(facts: Facts) -> str | None:
         if key not in _OWN_WORDS and value is not None and entry.get("from") == "you":
             words += [f"--{key.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value]
     return command(["adaptxfer", *words])
+
+
+def _recipe(run: Run) -> list[object]:
+    """What `merge` was asked for; a soup has no weights."""
+    words: list[object] = []
+    for key in ("by", "weights", "density", "drop", "seed", "rank"):
+        if (value := run.asked(key)) is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            words.append(f"--{key}={text}")  # a list may begin with a minus
+    return words
 
 
 def _mixture(run: Run) -> list[object]:

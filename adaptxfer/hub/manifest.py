@@ -10,17 +10,20 @@ from adaptxfer.encoder.load import BaseModel
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.files import check_name
 from adaptxfer.modules.composition import HOWS, METHODS
+from adaptxfer.modules.recipe import WAYS
 from adaptxfer.runs.run import SCHEMA, Manifest, versions
 
 KIND = "pulled"
 """Kind of a run that came from the Hub: never taken for a result of a stage here, nor as the newest intermediate."""
 _TYPES = {
     **dict.fromkeys(("max_length", "limit", "max_steps", "batch_size", "r"), int),
-    **dict.fromkeys(("learning_rate", "epochs", "warmup", "reduction", "alpha", "dropout"), int | float),
-    **dict.fromkeys(("tasks", "intermediates", "languages"), list),
+    **dict.fromkeys(
+        ("learning_rate", "epochs", "warmup", "reduction", "alpha", "dropout", "density", "drop"), int | float
+    ),
+    **dict.fromkeys(("tasks", "intermediates", "languages", "weights"), list),
     **dict.fromkeys(("model", "precision", "variant", "sampler"), str),
 }
-_CHOICES = {"how": HOWS, "method": METHODS}
+_CHOICES = {"how": HOWS, "method": METHODS, "by": WAYS}
 
 
 def cleaned(found: Mapping[str, Any]) -> Manifest:

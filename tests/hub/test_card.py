@@ -129,3 +129,13 @@ def test_a_shell_reads_the_words_back():
     import shlex
 
     assert shlex.split(command(["a b", "$(x)", "`y`", "';rm"])) == ["a b", "$(x)", "`y`", "';rm"]
+
+
+def test_a_merged_module_tells_what_was_merged(trained):
+    world, first, _, _ = trained
+    other = api.train_intermediate("endings", **world.training)
+    merged = api.merge([first, other], "arithmetic", weights=[1, -0.5], **world.options)
+    card = render_card(merged, REPO, world.options["tasks"])
+    assert "# weather + endings: bottleneck, merged by arithmetic" in card
+    again = f"adaptxfer merge {first.folder.name} {other.folder.name} --by=arithmetic --weights=1.0,-0.5"
+    assert again in card and "| intermediate tasks | weather, endings |" in card
