@@ -132,7 +132,7 @@ def evaluate_languages(
         else:
             yield _score(model, task, spec, language, *found, setting)
     if pooled:
-        yield from _ranked(model, task, spec, pooled, setting)
+        yield from _ranked(model, task, spec, _whole_pool(spec, pooled, setting), setting)
 
 
 def _score(
@@ -183,15 +183,31 @@ def _mined(
 def _ranked(
     model: AdaptedModel, task: str, spec: TaskSpec, found: Mapping[str, tuple[str, Examples]], setting: Setting
 ) -> Iterator[LanguageResult]:
-    """Queries of every language against the candidates of all."""
+    """Queries of every language against the candidates of all; languages without queries give candidates only."""
     examples: dict[str, Any] = {language: part.items for language, (_, part) in found.items()}
     features = {language: features_of(spec, items, setting) for language, items in examples.items()}
     vectors = {language: _vectors(model, task, part, setting) for language, part in features.items()}
     for language, records in rank_pool(examples, vectors).items():
         split, part = found[language]
+        if not records:
+            continue
         yield LanguageResult(
             language, split, score_records(spec, language, records), records, part.fingerprint, dict(part.notes)
         )
+
+
+def _whole_pool(
+    spec: TaskSpec, asked: Mapping[str, tuple[str, Examples]], setting: Setting
+) -> dict[str, tuple[str, Examples]]:
+    """The languages asked for, and the candidates of all others: the pool does not depend on what is asked."""
+    pool = dict(asked)
+    for split in dict.fromkeys(split for split, _ in asked.values()):
+        for language in available(spec, setting.data_dir).get(split, ()):
+            if language not in pool:
+                part = read_examples(spec, split, language, setting.data_dir, setting.limit)
+                items = [item for item in part.items if isinstance(item, RetrieveExample) and item.side == "candidate"]
+                pool[language] = split, replace(part, items=items)
+    return pool
 
 
 def _vectors(model: AdaptedModel, task: str, features: Features, setting: Setting) -> Any:

@@ -51,14 +51,10 @@ def paired(examples: Sequence[RetrieveExample]) -> list[RetrieveExample]:
 
 
 def unique_candidates(pairs: Sequence[RetrieveExample]) -> list[RetrieveExample]:
-    """The same examples with every distinct candidate once, naming all queries it is right for."""
-    queries = [replace(example, gold=()) for example in pairs if example.side == "query"]
+    """The same examples with every distinct candidate once, naming all queries that it follows."""
+    queries = [replace(query, gold=()) for query in pairs[::2]]
     groups: dict[tuple[str, str | None], list[RetrieveExample]] = {}
-    for example in pairs:
-        if example.side == "candidate":
-            groups.setdefault((example.text, example.context), []).append(example)
-    merged = [
-        replace(group[0], gold=tuple(dict.fromkeys(query for part in group for query in part.gold)))
-        for group in groups.values()
-    ]
+    for query, candidate in zip(queries, pairs[1::2], strict=True):
+        groups.setdefault((candidate.text, candidate.context), []).append(replace(candidate, gold=(query.id,)))
+    merged = [replace(group[0], gold=tuple(part.gold[0] for part in group)) for group in groups.values()]
     return [*queries, *merged]

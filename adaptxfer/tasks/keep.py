@@ -65,12 +65,17 @@ def _trainable(stream: Iterable[Example], notes: Counter[str]) -> Iterator[Examp
 
 
 def _pairs(items: list[Example], limit: int | None) -> list[Example]:
-    """Retrieval: the first queries, the first candidates, and whatever the queries ask for."""
+    """Retrieval: the first queries, the first candidates, and whatever the queries ask for.
+
+    All candidates stay if the queries ask for some of another language's part.
+    """
     queries = [item for item in items if isinstance(item, RetrieveExample) and item.side == "query"][:limit]
     gold = {key for query in queries for key in query.gold}
     candidates = [item for item in items if isinstance(item, RetrieveExample) and item.side == "candidate"]
     first = {item.id for item in candidates[:limit]}
-    return [*queries, *(item for item in candidates if item.id in gold or item.id in first)]
+    if gold <= {item.id for item in candidates}:
+        candidates = [item for item in candidates if item.id in gold or item.id in first]
+    return [*queries, *candidates]
 
 
 def is_labelled(item: Example) -> bool:

@@ -12,7 +12,10 @@ from adaptxfer.tasks.table import Table
 from adaptxfer.tasks.template import fields_for
 
 LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?(-[a-z]{2,3})?")
-READERS = ("jsonl", "json", "csv", "tsv", "squad", "tags", "conllu", "bitext", "bucc", "ccg", "hellaswag", "lareqa")
+READERS = (
+    *("jsonl", "json", "csv", "tsv", "squad", "tags", "conllu", "bitext", "bucc", "ccg", "hellaswag"),
+    *("lareqa", "mewslix"),
+)
 OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     "tags": {"separator": ("tab", "space")},
     "conllu": {"words": (True, False)},

@@ -123,4 +123,4 @@ def test_trained_retrieval_end_to_end(data_dir, tmp_path):
     scores = run.read_scores()
     assert set(scores["languages"]) == {"en", "de"} and scores["metric"] == "map"
     ranked = run.read_predictions("de")[0]
-    assert len(ranked["predicted"]) <= 20 and {name.split(":")[0] for name in ranked["gold"]} == {"en", "de"}
+    assert len(ranked["predicted"]) <= 20 and {name.split(":")[0] for name in ranked["gold"]} >= {"en", "de", "zh"}
