@@ -1,0 +1,230 @@
+"""Plots of gains and claims: what is drawn as plain data, and the drawing, for which matplotlib is imported late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptxfer.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Okabe and Ito's palette, told apart by readers with any form of colour blindness."""
+
+MARKERS = "osD^vP*X"
+VERDICT_COLOURS = {"supported": COLOURS[0], "contradicted": COLOURS[1]}
+UNDATED = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Equal plots are equal files."""
+
+MISSING = "matplotlib is not installed, so the plots are left out (pip install adaptxfer[plots])."
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Values of rows and columns in points, zero in the middle of the colours; NaN is left white.
+
+    Args:
+        title: above the map.
+        rows: names from top to bottom (R,).
+        columns: names from left to right (C,).
+        values: (R, C).
+        marks: a sign after each number (R, C), such as + for supported.
+        unit: label of the colour bar.
+        caption: below the map.
+    """
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: np.ndarray
+    marks: Sequence[Sequence[str]] | None = None
+    unit: str = "gain in points"
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One estimate of a forest plot; ``wide`` is a second, thinner interval."""
+
+    label: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    verdict: str = ""
+    wide: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Estimates with their intervals below one another; ``margin`` shades what does not matter."""
+
+    title: str
+    lines: Sequence[Line]
+    unit: str = "gain in points"
+    margin: float | None = None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points by group, joined within a group where ``joined``; ``labels`` stand beside single points."""
+
+    title: str
+    x: str
+    y: str
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    joined: bool = False
+    labels: Mapping[str, Sequence[str]] | None = None
+    errors: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None
+    diagonal: bool = False
+    log_x: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Ranks on the left against ranks on the right, one line a name; the first is 1."""
+
+    title: str
+    sides: tuple[str, str]
+    ranks: Mapping[str, tuple[float, float]]
+    caption: str = ""
+
+
+Plot = HeatMap | Forest | Points | Slopes
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def save_plots(plots: Mapping[str, Plot], folder: Path, simulated: bool, ending: str = "png") -> list[Path]:
+    """Draw each plot as ``<name>.<ending>``; nothing where matplotlib is missing.
+
+    Args:
+        plots: by file name without ending.
+        folder: where to.
+        simulated: writes SIMULATED across every plot.
+        ending: png, svg or pdf.
+    """
+    if not can_draw():
+        return []
+    return [_save(plot, folder / f"{name}.{ending}", simulated) for name, plot in plots.items()]
+
+
+def _save(plot: Plot, path: Path, simulated: bool) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    draw = {HeatMap: _heat_map, Forest: _forest, Points: _points, Slopes: _slopes}[type(plot)]
+    figure = Figure(figsize=_size(plot), layout="constrained")
+    FigureCanvasAgg(figure)  # no display and no global state
+    with _plain_text():
+        axes = figure.add_subplot()
+        draw(axes, plot)
+        axes.set_title(plot.title, fontsize=11, loc="left")
+        if plot.caption:
+            figure.supxlabel(plot.caption, fontsize=8, color="#444444")
+        if simulated:
+            axes.text(0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center", rotation=20,
+                      fontsize=34, color="#888888", alpha=0.25, zorder=0)  # fmt: skip
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=130, metadata=UNDATED[path.suffix])
+    return path
+
+
+@contextmanager
+def _plain_text() -> Iterator[None]:
+    """Names are shown as they are: a dollar sign starts no formula."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}):
+        yield
+
+
+def _size(plot: Plot) -> tuple[float, float]:
+    if isinstance(plot, HeatMap):
+        longest = max(map(len, plot.rows), default=1)
+        return (min(30, 2.6 + 0.08 * longest + 0.62 * len(plot.columns)), min(30, 1.9 + 0.36 * len(plot.rows)))
+    if isinstance(plot, Forest):
+        return (8.5, min(40, 1.7 + 0.3 * len(plot.lines)))
+    return (7, 5) if isinstance(plot, Points) else (6, min(20, 1.6 + 0.34 * len(plot.ranks)))
+
+
+def _heat_map(axes: Axes, plot: HeatMap) -> None:
+    known = np.abs(plot.values[np.isfinite(plot.values)])
+    reach = float(known.max()) if known.size and known.max() > 0 else 1.0
+    image = axes.imshow(plot.values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
+    axes.set_xticks(range(len(plot.columns)), plot.columns, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(plot.rows)), plot.rows, fontsize=8)
+    for r, c in np.argwhere(np.isfinite(plot.values)):
+        value, mark = plot.values[r, c], plot.marks[r][c] if plot.marks else ""
+        colour = "white" if abs(value) > 0.65 * reach else "black"
+        axes.text(c, r, f"{value:+.1f}{mark}", ha="center", va="center", fontsize=7, color=colour)
+    axes.figure.colorbar(image, ax=axes, label=plot.unit, fraction=0.04, pad=0.02)
+
+
+def _forest(axes: Axes, plot: Forest) -> None:
+    for y, line in enumerate(plot.lines):
+        colour = VERDICT_COLOURS.get(line.verdict, "#444444")
+        if line.wide:
+            axes.plot(line.wide, (y, y), color=colour, linewidth=0.8)
+        if math.isfinite(line.low) and math.isfinite(line.high):
+            axes.plot((line.low, line.high), (y, y), color=colour, linewidth=2.4, solid_capstyle="butt")
+        filled = colour if line.verdict in VERDICT_COLOURS else "white"
+        axes.plot(line.value, y, "o", color=colour, markerfacecolor=filled, markersize=5)
+    axes.set_yticks(range(len(plot.lines)), [line.label for line in plot.lines], fontsize=8)
+    axes.set_ylim(len(plot.lines) - 0.5, -0.5)
+    axes.axvline(0, color="black", linewidth=0.8)
+    if plot.margin:
+        axes.axvspan(-plot.margin, plot.margin, color="#56B4E9", alpha=0.15, linewidth=0)
+    axes.set_xlabel(plot.unit, fontsize=9)
+
+
+def _points(axes: Axes, plot: Points) -> None:
+    for place, (name, (x, y)) in enumerate(plot.groups.items()):
+        style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place // len(COLOURS) % len(MARKERS)]}
+        axes.plot(x, y, linestyle="-" if plot.joined else "", markersize=5, linewidth=1, label=name, **style)
+        if plot.errors and name in plot.errors:
+            low, high = (np.abs(np.asarray(y) - np.asarray(end)) for end in plot.errors[name])
+            axes.errorbar(x, y, np.stack([low, high]), fmt="none", ecolor=style["color"], elinewidth=1, capsize=2)
+        for text, a, b in zip((plot.labels or {}).get(name, ()), x, y, strict=False):
+            axes.annotate(text, (a, b), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    if plot.log_x:
+        axes.set_xscale("log")
+    if plot.diagonal:
+        ends = (*axes.get_xlim(), *axes.get_ylim())
+        axes.plot((min(ends), max(ends)), (min(ends), max(ends)), color="#999999", linewidth=0.8, zorder=0)
+    else:
+        axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+    axes.set_xlabel(plot.x, fontsize=9)
+    axes.set_ylabel(plot.y, fontsize=9)
+    if 1 < len(plot.groups) <= 20:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _slopes(axes: Axes, plot: Slopes) -> None:
+    for place, (name, (left, right)) in enumerate(plot.ranks.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot((0, 1), (left, right), "-o", color=colour, linewidth=1.2, markersize=4)
+        axes.annotate(name, (0, left), xytext=(-8, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
+        axes.annotate(name, (1, right), xytext=(8, 0), textcoords="offset points", ha="left", va="center", fontsize=8)
+    axes.set_xlim(-0.7, 1.7)
+    axes.invert_yaxis()
+    axes.set_xticks((0, 1), plot.sides, fontsize=9)
+    axes.set_yticks([])
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
