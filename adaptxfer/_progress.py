@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 LINES = 20
@@ -18,6 +18,9 @@ class Bar(Protocol):
 
     def resume(self, completed: int) -> None:
         """Start counting at ``completed``: those steps were done earlier and tell nothing about the speed."""
+
+    def show_parts(self, parts: Mapping[str, tuple[int, int]]) -> None:
+        """What is under way at the same time, each with steps done and in all (0: not known), on lines of their own."""
 
 
 def fields_text(fields: dict[str, float]) -> str:
@@ -46,6 +49,9 @@ class SilentBar:
         """Do nothing."""
 
     def resume(self, completed: int) -> None:
+        """Do nothing."""
+
+    def show_parts(self, parts: Mapping[str, tuple[int, int]]) -> None:
         """Do nothing."""
 
 
@@ -90,6 +96,9 @@ class PlainBar:
         before, self._done = self._done, self._done + advance
         if self._part(self._done) > self._part(before):
             self._say("  ".join(filter(None, (self._place(), fields_text(fields), self._left()))))
+
+    def show_parts(self, parts: Mapping[str, tuple[int, int]]) -> None:
+        """Nothing: lines of text do not move."""
 
     def _part(self, done: int) -> int:
         return LINES * done // max(1, self._total)
@@ -149,6 +158,7 @@ class RichBar:
 
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
+        self._parts: dict[str, Any] = {}
 
     def update(self, advance: int = 1, **fields: float) -> None:
         """Move on and show ``fields``."""
@@ -158,3 +168,12 @@ class RichBar:
     def resume(self, completed: int) -> None:
         """Start counting at ``completed``."""
         self._progress.reset(self._task, completed=completed)
+
+    def show_parts(self, parts: Mapping[str, tuple[int, int]]) -> None:
+        """Draw a line for each part below the bar; lines of parts that are gone disappear."""
+        for name in [name for name in self._parts if name not in parts]:
+            self._progress.remove_task(self._parts.pop(name))
+        for name, (done, total) in parts.items():
+            if name not in self._parts:
+                self._parts[name] = self._progress.add_task(f"  {name}", total=None, said="")
+            self._progress.update(self._parts[name], completed=done, total=total or None)

@@ -2,7 +2,8 @@
 
 Results (tables, trees, documents) go to standard output, everything said on the way (notes, warnings, progress) to
 standard error. Three modes: ``rich`` on a terminal, ``plain`` elsewhere, and ``json``, where standard output carries
-exactly one JSON document. Importing this module is cheap: ``rich`` is imported when something is drawn with it.
+exactly one JSON document; a command that tells of events (`Console.event`) makes it lines of JSON, the document last.
+Importing this module is cheap: ``rich`` is imported when something is drawn with it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Console:
             raise ValueError(f"mode is one of {MODES}, not {mode!r}")
         self._stdout, self._stderr, self._width = stdout, stderr, width
         self.mode = mode or ("rich" if self._can_draw() else "plain")
-        self._answered = False
+        self._answered = self._lines = False
         self._bars: RichBars | PlainBars | None = None
 
     def _can_draw(self) -> bool:
@@ -81,7 +82,7 @@ class Console:
         if error.hint:
             self._say(f"  {error.hint}", "")
         if self.mode == "json" and not self._answered:
-            self._document({"error": {"message": error.message, "hint": error.hint, "code": error.code}})
+            self._document({"error": {"message": error.message, "hint": error.hint, "code": error.code}}, "error")
 
     def table(self, table: Table) -> None:
         """Show a table (on standard error in json mode: it is not the document)."""
@@ -110,6 +111,15 @@ class Console:
                 self.table(view)
             else:
                 self.tree(view if isinstance(view, str) else json.dumps(jsonable(view), indent=1, ensure_ascii=False))
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Something that happened, for programs that watch: in json mode a line of its own, else nothing.
+
+        The document that ends the command is then one line as well, with the event ``end`` (or ``error``).
+        """
+        if self.mode == "json":
+            self._lines = True
+            self._write({"event": name, **fields})
 
     @contextmanager
     def progress(self, total: int, description: str, completed: int = 0) -> Iterator[Bar]:
@@ -156,11 +166,15 @@ class Console:
 
         return Screen(file=SafeStream(stream), highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
 
-    def _document(self, document: Any) -> None:
+    def _document(self, document: Any, event: str = "end") -> None:
         if self._answered:
             raise RuntimeError("a command prints one JSON document")
         self._answered = True
-        text = json.dumps(jsonable(document), indent=1, ensure_ascii=not _is_utf8(self.out), allow_nan=False)
+        self._write({"event": event, **document} if self._lines else document)
+
+    def _write(self, document: Any) -> None:
+        indent = None if self._lines else 1
+        text = json.dumps(jsonable(document), indent=indent, ensure_ascii=not _is_utf8(self.out), allow_nan=False)
         write(self.out, text + "\n")
 
 

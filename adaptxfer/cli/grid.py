@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,25 +39,33 @@ def grid(
         list[str] | None, typer.Option("--slurm", help="KEY=VALUE of submitit, e.g. slurm_partition=gpu; repeat.")
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Comma-separated, instead of the plan's.")] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="K/N: one of N parts, for machines that share nothing.")
+    ] = None,
     *,
     options: dict[str, Any],
 ) -> None:
     """Carry out a whole plan: train every intermediate once, transfer to every target, score everything.
 
     The same command continues where it stopped; finished stages are never done again, also not after another command.
+    With --json each event is one line of JSON; the last one, "end", holds what became of every stage.
     """
+    from adaptxfer.runs.engines.budget import Budget
     from adaptxfer.runs.engines.drive import drive
     from adaptxfer.runs.engines.schedule import Schedule
-    from adaptxfer.runs.survey import Survey, survey_document, survey_views
+    from adaptxfer.runs.survey import Survey
 
     dry, runs = options.pop("dry_run"), options["runs"]
     carrier = _engine(engine, workers, runs, slurm or [])
-    survey = Survey(_expanded(plan, seeds, options))
+    found, limits = _expanded(plan, seeds, shard, options)
+    survey, budget = Survey(found), Budget(limits)
     if dry:
-        document = survey_document(survey)
-        console().result(document, *survey_views(document))
+        from adaptxfer.runs.outlook import outlook_document, outlook_views
+
+        document = outlook_document(survey, budget)
+        console().result(document, *outlook_views(document))
         return
-    schedule = Schedule(survey.grid, survey.places(), retries)
+    schedule = Schedule(survey.grid, survey.places(), retries, budget)
     _greet(survey.grid, schedule)
     drive(schedule, carrier)
     console().result(_document(schedule), *_views(schedule))
@@ -64,13 +73,16 @@ def grid(
         raise typer.Exit(code)
 
 
-def _expanded(path: Path, seeds: str | None, options: dict[str, Any]) -> Grid:
-    """The plan's stages, with what the command line says in its place."""
+def _expanded(
+    path: Path, seeds: str | None, part: str | None, options: dict[str, Any]
+) -> tuple[Grid, Mapping[str, float]]:
+    """The plan's stages, with what the command line says in its place, and its budget."""
     from dataclasses import replace
 
     from adaptxfer import api
     from adaptxfer.runs.grid import expand
     from adaptxfer.runs.gridfile import read_grid
+    from adaptxfer.runs.shard import parse_shard, shard
 
     found = read_grid(path)
     if seeds:
@@ -78,7 +90,8 @@ def _expanded(path: Path, seeds: str | None, options: dict[str, Any]) -> Grid:
     if model := options.pop("model", None):
         found = replace(found, models=(model,))
     overrides = {name: options.pop(name) for name in OPTIONS if name in options}
-    return expand(found, api.make_ask(**options), overrides)
+    grid = expand(found, api.make_ask(**options), overrides)
+    return (shard(grid, *parse_shard(part)) if part else grid), found.budget
 
 
 def _greet(grid: Grid, schedule: Schedule) -> None:
@@ -128,5 +141,5 @@ def _views(schedule: Schedule) -> list[Table | str]:
     finished = f"{counts['finished']:,} stages are finished, {counts['reused']:,} of them were before."
     rows: list[list[Cell]] = [[entry.node.label, entry.state, entry.error] for entry in schedule.failures()]
     if not rows:
-        return [finished]
+        return [finished, "Next: adaptxfer gain, adaptxfer suite xtreme"]
     return [finished, Table("Not finished", ["stage", "state", "why"], rows, "The same command tries them again.")]

@@ -11,6 +11,7 @@ from typing import Any
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.files import NAME, read_text
 from adaptxfer.modules.composition import HOWS, METHODS
+from adaptxfer.runs.engines.budget import UNITS
 from adaptxfer.runs.settings import Ask
 from adaptxfer.runs.stage import Mixture
 from adaptxfer.tasks.table import Table
@@ -57,6 +58,7 @@ class GridPlan:
         compositions: how a single intermediate is used; empty for the usual way of the method.
         options: overrides by table: train (every training), intermediate, target, and by name of a method.
         evaluate: languages, split, layer, limit of the scoring.
+        budget: the most optimiser steps, training tokens and stage hours; what is not named has no limit.
     """
 
     name: str
@@ -71,6 +73,7 @@ class GridPlan:
     together: Mapping[str, Together]
     options: Mapping[str, Mapping[str, Any]]
     evaluate: Mapping[str, Any]
+    budget: Mapping[str, float]
 
 
 def read_grid(path: Path) -> GridPlan:
@@ -90,7 +93,7 @@ def read_grid(path: Path) -> GridPlan:
         top.texts("compositions", (), ("stack", "continue")), top.texts("targets", least=1), _seeds(top), joint,
         {name: _together(table) for name, table in top.table("together").each()},
         {name: _options(top.table(name)) for name in ("train", "intermediate", "target")} | _by_method(top),
-        _evaluate(top.table("evaluate")),
+        _evaluate(top.table("evaluate")), _budget(top.table("budget")),
     )  # fmt: skip
     _check_names(plan, top)
     top.close()
@@ -146,6 +149,13 @@ def _evaluate(table: Table) -> dict[str, Any]:
         "limit": table.integer("limit", 1, least=1) if "limit" in table.data else None,
     }
     table.used |= {"layer", "limit"}
+    table.close()
+    return found
+
+
+def _budget(table: Table) -> dict[str, float]:
+    found = {name: table.number(name, 0.0) for name in UNITS if name in table.data}
+    table.used |= set(UNITS)
     table.close()
     return found
 

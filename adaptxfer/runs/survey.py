@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from adaptxfer.console import Cell, Table
 from adaptxfer.encoder.load import ModelHints
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.files import content_hash, read_json
@@ -15,7 +14,7 @@ from adaptxfer.modules.bundle import FILE, read_bundle
 from adaptxfer.runs.engines.job import stage_of
 from adaptxfer.runs.grid import Grid, Node
 from adaptxfer.runs.plan import model_hints
-from adaptxfer.runs.settings import Ask, resolve
+from adaptxfer.runs.settings import Ask, Settings, resolve
 from adaptxfer.runs.stage import SCHEMA, EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.tasks.find import load_task
@@ -119,11 +118,10 @@ class Survey:
 
     def _planned_steps(self, node: Node) -> int | None:
         try:
-            first = self._task(node.ask, node.names[0])
-            settings = resolve(node.ask, first, self._hints_of(node.ask), node.wish.how if node.wish else None)
+            settings = self.settings(node)
             if settings["max_steps"]:
                 return settings["max_steps"]
-            counts = [self._count(self._source(node.ask, name), node, settings["limit"]) for name in node.names]
+            counts = [self._count(self.source(node.ask, name), node, settings["limit"]) for name in node.names]
         except AdaptxferError:
             return None
         if None in counts:
@@ -131,11 +129,18 @@ class Survey:
         passes = sum(settings["epochs"] * -(-(count or 0) // settings["batch_size"]) for count in counts)
         return max(1, round(passes / (1 - node.mixture.mlm_weight) if node.mixture.mlm else passes))
 
-    def _source(self, ask: Ask, name: str) -> TaskSpec:
-        task = self._task(ask, name)
-        return self._task(ask, task.train.task or name)
+    def settings(self, node: Node) -> Settings:
+        """Every option of a node's training (of an evaluation: as if its task were trained)."""
+        how = node.wish.how if node.wish else None
+        return resolve(node.ask, self.task(node.ask, node.names[0]), self._hints_of(node.ask), how)
 
-    def _task(self, ask: Ask, name: str) -> TaskSpec:
+    def source(self, ask: Ask, name: str) -> TaskSpec:
+        """The task whose data trains ``name``."""
+        task = self.task(ask, name)
+        return self.task(ask, task.train.task or name)
+
+    def task(self, ask: Ask, name: str) -> TaskSpec:
+        """A task by name, read once."""
         if name not in self._tasks:
             self._tasks[name] = load_task(name, ask.tasks)
         return self._tasks[name]
@@ -174,50 +179,3 @@ def _check_data(stage: TrainStage | EvaluateStage) -> None:
         for split, code in wanted:
             if code not in found.get(split, ()):
                 raise nowhere(source, split, code, stage.ask.data_dir)
-
-
-def survey_document(survey: Survey) -> dict[str, Any]:
-    """The plan as JSON: counts and every stage with its state, parents and steps."""
-    grid, states = survey.grid, survey.states
-    labels = {node.key: node.label for node in grid.nodes}
-    stages = [
-        {"stage": node.label, "kind": node.kind, "seed": node.seed, "state": states[node.key].status,
-         "problem": states[node.key].problem or None, "run": states[node.key].run or None, "steps": survey.steps(node),
-         "parents": [labels[key] for key in node.parents]}
-        for node in grid.nodes
-    ]  # fmt: skip
-    return {"schema": 1, "grid": grid.name, "counts": counts(survey), "left_out": list(grid.left_out), "stages": stages}
-
-
-def counts(survey: Survey) -> dict[str, dict[str, int]]:
-    """Stages in all and finished ones, by kind."""
-    finished = [node.kind for node in survey.grid.nodes if survey.states[node.key].finished]
-    return {kind: {"stages": n, "finished": finished.count(kind)} for kind, n in survey.grid.counts().items()}
-
-
-def survey_views(document: Mapping[str, Any]) -> Sequence[Table | str]:
-    """The plan for people: a sum by kind, every stage in the order of work, and what cannot start."""
-    rows = [_sums(kind, document) for kind in document["counts"]]
-    columns = ["stages", "in all", "finished", "to do", "steps to do"]
-    left = [f"Left out: {what}." for what in document["left_out"]]
-    stages = document["stages"]
-    listed = [[number, item["stage"], item["state"], item["steps"]] for number, item in enumerate(stages, 1)]
-    problems = dict.fromkeys(item["problem"] for item in stages if item["problem"])
-    return [
-        Table(f"Grid {document['grid']}", columns, rows, "\n".join([*left, *_unknown(stages)])),
-        Table("Stages in order", ["", "stage", "state", ("steps", "right")], listed, "Long texts add some steps."),
-        *(f"Cannot start: {problem}" for problem in problems),
-    ]
-
-
-def _sums(kind: str, document: Mapping[str, Any]) -> Sequence[Cell]:
-    number = document["counts"][kind]
-    left = [item for item in document["stages"] if item["kind"] == kind and item["state"] != "finished"]
-    steps = sum(item["steps"] or 0 for item in left)
-    return [kind, number["stages"], number["finished"], len(left), None if kind == "evaluate" else steps]
-
-
-def _unknown(stages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence about trainings whose length is not in the sums."""
-    number = sum(item["kind"] != "evaluate" and item["steps"] is None for item in stages)
-    return [f"Steps of {number:,} stages are not known: their data is not here."] if number else []

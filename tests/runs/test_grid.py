@@ -12,8 +12,9 @@ from adaptxfer.runs import survey as surveys
 from adaptxfer.runs.engines.job import attempt, stage_of
 from adaptxfer.runs.grid import Grid, expand
 from adaptxfer.runs.gridfile import read_grid
+from adaptxfer.runs.outlook import outlook_document, outlook_views
 from adaptxfer.runs.settings import Ask
-from adaptxfer.runs.survey import Survey, survey_document, survey_views
+from adaptxfer.runs.survey import Survey
 from adaptxfer.runs.train import run_training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,10 +169,10 @@ def test_states_on_the_way(grid_of) -> None:
     child = next(node for node in grid.nodes if node.parents == (module.key,) and node.kind == "target")
     scored = next(node for node in grid.nodes if node.training == child.key)
     assert (states[child.key].status, states[scored.key].status) == ("to do", "waits for its parents")
-    document = survey_document(Survey(grid))
+    document = outlook_document(Survey(grid))
     assert document["counts"]["intermediate"] == {"stages": 6, "finished": 1}
     assert {item["steps"] for item in document["stages"] if item["kind"] != "evaluate"} == {2}
-    assert any("Left out" in view.caption for view in survey_views(document) if not isinstance(view, str))
+    assert any("Left out" in view.caption for view in outlook_views(document) if not isinstance(view, str))
 
 
 def test_data_is_looked_at_once_however_many_seeds(grid_of, monkeypatch) -> None:
@@ -193,7 +194,7 @@ def test_data_is_looked_at_once_however_many_seeds(grid_of, monkeypatch) -> None
         reads.clear()
         text = PLAN.replace("[1, 2]", str(seeds)).replace("max_steps = 2", "epochs = 1")
         survey = Survey(grid_of(text))
-        survey_document(survey)
+        outlook_document(survey)
         found.append(dict(reads))
     assert found[0] == found[1] and found[0]["read_examples"] == 2
 
@@ -208,10 +209,10 @@ def test_steps_without_a_limit_of_their_own(grid_of) -> None:
 
 def test_what_cannot_start_is_said_and_the_rest_planned(grid_of, own_ask, world) -> None:
     world.file("endings", "train", "en").unlink()
-    document = survey_document(Survey(grid_of(base=own_ask)))
+    document = outlook_document(Survey(grid_of(base=own_ask)))
     states = Counter(item["state"] for item in document["stages"] if item["kind"] == "intermediate")
     assert states == {"to do": 2, "cannot start": 4}
-    assert any("endings: no train data" in view for view in survey_views(document) if isinstance(view, str))
+    assert any("endings: no train data" in view for view in outlook_views(document) if isinstance(view, str))
 
 
 def test_a_damaged_bundle_is_no_finished_parent(grid_of) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
-from adaptxfer.console import Bar, console
+from adaptxfer.console import console
 from adaptxfer.errors import INTERRUPTED, AdaptxferError
-from adaptxfer.runs.engines.schedule import Entry, Schedule
+from adaptxfer.runs.engines.events import Reporter
+from adaptxfer.runs.engines.schedule import Schedule
 
 if TYPE_CHECKING:
     from adaptxfer.runs.engines.job import Outcome
@@ -44,8 +45,8 @@ class Engine(Protocol):
         """Keys and outcomes of the stages that ended, at the latest after ``seconds``."""
         ...
 
-    def speed(self) -> dict[str, float]:
-        """What the running stages say of themselves, added up."""
+    def live(self) -> Mapping[str, Mapping[str, float]]:
+        """By key, what the running stages say of themselves: step, steps, loss, tokens_per_s; empty if they cannot."""
         ...
 
     def interrupt(self) -> None:
@@ -61,44 +62,34 @@ def drive(schedule: Schedule, engine: Engine) -> None:
     """
     finished = schedule.count("finished")
     with console().progress(len(schedule.entries), f"grid {schedule.grid.name}", finished) as bar:
+        reporter = Reporter(schedule, bar)
+        reporter.planned()
         try:
             with engine:
-                _loop(schedule, engine, bar)
+                _loop(schedule, engine, reporter)
         except KeyboardInterrupt:
             raise _stopped(schedule) from None
 
 
-def _loop(schedule: Schedule, engine: Engine, bar: Bar) -> None:
+def _loop(schedule: Schedule, engine: Engine, reporter: Reporter) -> None:
     try:
         while schedule.open():
             while engine.has_room() and (node := schedule.next()):
+                reporter.started(node)
                 engine.submit(node, schedule.places(node))
-            _collect(schedule, engine, bar)
+            _collect(schedule, engine, reporter)
     except KeyboardInterrupt:  # a second one goes through
         console().note("Stopping: running stages save their checkpoints.")
         engine.interrupt()
         while engine.working():
-            _collect(schedule, engine, bar)
+            _collect(schedule, engine, reporter)
         raise
 
 
-def _collect(schedule: Schedule, engine: Engine, bar: Bar) -> None:
+def _collect(schedule: Schedule, engine: Engine, reporter: Reporter) -> None:
     for key, outcome in engine.wait(TICK):
-        before = schedule.count("failed", "skipped")
-        entry = schedule.take(key, outcome)
-        bar.update(int(entry.state == "finished") + schedule.count("failed", "skipped") - before)
-        _tell(schedule, entry)
-    bar.update(0, running=schedule.count("running"), failed=schedule.count("failed"), **engine.speed())
-
-
-def _tell(schedule: Schedule, entry: Entry) -> None:
-    if entry.state == "finished":
-        total = len(schedule.entries)
-        console().note(f"[{schedule.count('finished'):,}/{total:,}] {entry.node.label}: {entry.run}")
-    elif entry.state == "failed":
-        console().warn(f"{entry.node.label} failed: {entry.error}")
-    elif entry.state == "waiting" and entry.error:
-        console().warn(f"{entry.node.label} will be tried again: {entry.error}")
+        reporter.ended(*schedule.take(key, outcome))
+    reporter.tick(engine.live())
 
 
 def _stopped(schedule: Schedule) -> AdaptxferError:

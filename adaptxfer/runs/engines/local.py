@@ -131,10 +131,9 @@ class LocalEngine:
         worker.key, worker.live = "", {}
         return lost(signal_name(worker.process.exitcode))
 
-    def speed(self) -> dict[str, float]:
-        """Tokens per second of all workers."""
-        found = [worker.live["tokens_per_s"] for worker in self._workers if worker and "tokens_per_s" in worker.live]
-        return {"tokens_per_s": sum(found)} if found else {}
+    def live(self) -> dict[str, dict[str, float]]:
+        """The last sign of life of every stage under way."""
+        return {worker.key: worker.live for worker in self._workers if worker and worker.key}
 
     def interrupt(self) -> None:
         """One termination signal to every worker at work: training saves a checkpoint, the rest stops."""
@@ -210,7 +209,7 @@ class Relay(Console):
     @contextmanager
     def progress(self, total: int, description: str, completed: int = 0) -> Iterator[Bar]:
         """A bar that tells the driver how fast it goes."""
-        yield RelayBar(self)
+        yield RelayBar(self, total, completed)
 
     def send(self, kind: str, what: Any) -> None:
         """Tell the driver, if it is still there."""
@@ -229,12 +228,17 @@ class Relay(Console):
 class RelayBar:
     """The bar of a worker."""
 
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
+    def __init__(self, relay: Relay, total: int, completed: int) -> None:
+        self._relay, self._total, self._done = relay, total, completed
 
     def update(self, advance: int = 1, **fields: float) -> None:
-        """Pass the fields on."""
-        self._relay.live(fields)
+        """Pass the fields on, with how far the stage is."""
+        self._done += advance
+        self._relay.live({"step": self._done, "steps": self._total, **fields})
 
     def resume(self, completed: int) -> None:
-        """Nothing to tell."""
+        """Start counting at ``completed``."""
+        self._done = completed
+
+    def show_parts(self, parts: Mapping[str, tuple[int, int]]) -> None:
+        """A stage has no parts."""

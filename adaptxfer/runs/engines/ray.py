@@ -91,7 +91,7 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:  # the process or its machine died
             return lost(type(error).__name__)
 
-    def speed(self) -> dict[str, float]:
+    def live(self) -> dict[str, dict[str, float]]:
         """Tasks tell nothing before they end."""
         return {}
 

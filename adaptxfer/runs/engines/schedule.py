@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptxfer.runs.engines.budget import Budget
+
 if TYPE_CHECKING:
     from adaptxfer.runs.engines.job import Outcome
     from adaptxfer.runs.grid import Grid, Node
@@ -14,12 +16,12 @@ if TYPE_CHECKING:
 BUSY_PAUSE = 1.0
 """Seconds before asking again for a stage that another process carries out; doubles up to a minute."""
 
-DONE = ("finished", "failed", "skipped")
+DONE = ("finished", "failed", "skipped", "unaffordable")
 
 
 @dataclass
 class Entry:
-    """A node and what became of it: waiting, running, finished, failed or skipped."""
+    """A node and what became of it: waiting, running, or one of `DONE`."""
 
     node: Node
     state: str = "waiting"
@@ -40,10 +42,11 @@ class Schedule:
         grid: its nodes, most urgent first.
         places: run folders of nodes that were finished before.
         retries: how often a stage is tried again whose process died or that failed in an unforeseen way.
+        budget: no training is begun once it is used up; what is trained is still scored.
     """
 
-    def __init__(self, grid: Grid, places: Mapping[str, str], retries: int = 2) -> None:
-        self.grid, self.retries = grid, retries
+    def __init__(self, grid: Grid, places: Mapping[str, str], retries: int = 2, budget: Budget | None = None) -> None:
+        self.grid, self.retries, self.budget = grid, retries, budget or Budget()
         self.entries = {node.key: Entry(node) for node in grid.nodes}
         self._children: dict[str, list[str]] = {key: [] for key in self.entries}
         for node in grid.nodes:
@@ -51,10 +54,16 @@ class Schedule:
                 self._children[parent].append(node.key)
         for key, run in places.items():
             entry = self.entries[key]
-            entry.state, entry.run, entry.reused = "finished", run, True
+            entry.reused = True
+            self._finish(entry, run)
+
+    def _finish(self, entry: Entry, run: str) -> None:
+        entry.state, entry.run = "finished", run
+        self.budget.add(entry.node.ask.runs / run)
 
     def next(self) -> Node | None:
         """The most urgent node whose parents are finished, marked as running; None if there is none now."""
+        self._stop_spending()
         now = time.monotonic()
         for entry in self.entries.values():
             if entry.state == "waiting" and entry.not_before <= now and self._parents_done(entry.node):
@@ -63,6 +72,13 @@ class Schedule:
                 return entry.node
         return None
 
+    def _stop_spending(self) -> None:
+        if why := self.budget.used_up():
+            for entry in self.entries.values():
+                if entry.state == "waiting" and entry.node.kind != "evaluate" and not entry.attempts:
+                    entry.state, entry.error = "unaffordable", why
+                    self._skip(entry.node.key, why, "unaffordable")
+
     def _parents_done(self, node: Node) -> bool:
         return all(self.entries[key].state == "finished" for key in node.parents)
 
@@ -70,8 +86,8 @@ class Schedule:
         """Run folders of the nodes that ``node`` builds on."""
         return {key: self.entries[key].run for key in (*node.parents, *node.modules)}
 
-    def take(self, key: str, outcome: Outcome) -> Entry:
-        """Note how an attempt ended; what builds on a failed node is skipped."""
+    def take(self, key: str, outcome: Outcome) -> tuple[Entry, list[Entry]]:
+        """Note how an attempt ended; the entry, and those that build on it if it failed: they are skipped."""
         entry = self.entries[key]
         entry.seconds = round(entry.seconds + outcome.seconds, 3)
         entry.error, entry.code = outcome.error, outcome.code
@@ -80,20 +96,22 @@ class Schedule:
             entry.pause = min(60.0, max(BUSY_PAUSE, 2 * entry.pause))
             entry.state, entry.not_before = "waiting", time.monotonic() + entry.pause
         elif outcome.state == "finished":
-            entry.state, entry.run = outcome.state, outcome.run
+            self._finish(entry, outcome.run)
         elif outcome.again and entry.attempts <= self.retries:
             entry.state = "waiting"
         else:
             entry.state = "failed"
-            self._skip(key, entry.node.label)
-        return entry
+            return entry, self._skip(key, f"builds on {entry.node.label}")
+        return entry, []
 
-    def _skip(self, key: str, cause: str) -> None:
-        for child in self._children[key]:
-            entry = self.entries[child]
+    def _skip(self, key: str, why: str, state: str = "skipped") -> list[Entry]:
+        """What waits for ``key`` will not be done."""
+        found = []
+        for entry in [self.entries[child] for child in self._children[key]]:
             if entry.state == "waiting":
-                entry.state, entry.error = "skipped", f"builds on {cause}"
-                self._skip(child, cause)
+                entry.state, entry.error = state, why
+                found += [entry, *self._skip(entry.node.key, why, state)]
+        return found
 
     def open(self) -> bool:
         """Whether something is left to do or under way."""
@@ -104,11 +122,11 @@ class Schedule:
         return sum(entry.state in states for entry in self.entries.values())
 
     def failures(self) -> Iterator[Entry]:
-        """What failed and what was skipped for it."""
-        return (entry for entry in self.entries.values() if entry.state in ("failed", "skipped"))
+        """What failed, what was skipped for it, and what the budget did not allow."""
+        return (entry for entry in self.entries.values() if entry.state in DONE[1:])
 
     def exit_code(self) -> int:
-        """0 if everything is finished, else the code of the gravest failure."""
+        """0 if nothing failed, else the code of the gravest failure."""
         return max((entry.code for entry in self.failures()), default=0)
 
     def document(self) -> dict[str, Any]:
@@ -116,7 +134,10 @@ class Schedule:
         stages = [_stage(entry) for entry in self.entries.values()]
         reused = sum(entry.reused for entry in self.entries.values())
         counts = {state: self.count(state) for state in DONE} | {"reused": reused}
-        return {"schema": 1, "grid": self.grid.name, "counts": counts, "stages": stages}
+        found = {"schema": 1, "grid": self.grid.name, "counts": counts, "stages": stages}
+        if self.budget.limits:
+            found["budget"] = {"limits": dict(self.budget.limits), "spent": self.budget.spent}
+        return found
 
 
 def _stage(entry: Entry) -> dict[str, Any]:

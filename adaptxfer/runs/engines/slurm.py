@@ -97,7 +97,7 @@ class SlurmEngine:
         done = [key for key, job in self._jobs.items() if job.done()]
         return [(key, _outcome(self._jobs.pop(key))) for key in done]
 
-    def speed(self) -> dict[str, float]:
+    def live(self) -> dict[str, dict[str, float]]:
         """Jobs tell nothing before they end."""
         return {}
 
