@@ -149,5 +149,5 @@ def _views(suite: Suite, scores: SuiteScores, runs: Mapping[str, Run]) -> list[T
 
 def _row(name: str, suite: Suite, scores: SuiteScores, runs: Mapping[str, Run]) -> list[Cell]:
     task, entry = scores.tasks[name], suite.tasks[name]
-    counted = f"{len(task.counted)}/{len(entry.languages)}"
+    counted = f"{len(task.counted)}/{len(task.counted) + len(task.missing)}"
     return [name, task.score, task.so_far, ", ".join(entry.scores), counted, runs[name].name if name in runs else None]

@@ -149,6 +149,7 @@ def _hub_text(hub: HubSource) -> str:
         f"config {hub.config}" if hub.config else "",
         f"revision {hub.revision}" if hub.revision else "revision not pinned",
         "verified" if hub.verified else "not verified",
+        *([hub.caution] if hub.caution else []),
         *(f"not {config}: {bad.reason}, use {bad.instead}" for config, bad in hub.known_bad.items()),
     ]
     return "\n".join(filter(None, parts))

@@ -96,7 +96,7 @@ def export_submission(
     with _new_folder(out, {part.folder for part in parts.values()}, fresh) as folder:
         for task, predictions in found.items():
             part = parts[task]
-            for language in part.languages:
+            for language in part.offered(split):
                 if predictions.has(language, split):
                     path = folder / part.path(language, split)
                     path.parent.mkdir(exist_ok=True)
@@ -130,7 +130,7 @@ def check_submission(folder: Path, parts: Parts, split: str = "test", data_dir: 
             faults.append(Fault(MISSING, part.folder, "is missing"))
             continue
         faults += _check_names(folder, part, split)
-        for language in part.languages:
+        for language in part.offered(split):
             if (folder / part.path(language, split)).is_file():
                 faults += _check_file(folder, part, language, split, data_dir)
     return faults
@@ -200,7 +200,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _check_names(folder: Path, part: Part, split: str) -> list[Fault]:
     """Faults for languages without a file, and for files that are none of the task's."""
-    wanted = {part.path(language, split).name: language for language in part.languages}
+    wanted = {part.path(language, split).name: language for language in part.offered(split)}
     present = {entry.name for entry in _entries(folder / part.folder)}
     absent = [language for name, language in wanted.items() if name not in present]
     faults = []

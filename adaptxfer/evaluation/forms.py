@@ -42,6 +42,10 @@ class Part:
             return {"bucc": "pairs", "map20": "ranked"}.get(self.spec.metric.main, "indices")
         return {"classify": "labels", "tag": "tags", "span": "answers", "choose": "choices"}[self.spec.kind]
 
+    def offered(self, split: str = "test") -> list[str]:
+        """The languages that have this split; in four languages UD has no dev data."""
+        return [code for code in self.languages if self.spec.expected(split, code) != 0]
+
     def path(self, language: str, split: str = "test") -> PurePosixPath:
         """Where the predictions of a language lie in the folder of a submission."""
         return PurePosixPath(self.folder, f"{split}-{language}.{self.suffix}")

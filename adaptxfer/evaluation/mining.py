@@ -23,14 +23,23 @@ def mine_pairs(examples: Sequence[RetrieveExample], vectors: Tensor) -> tuple[li
     Args:
         examples: queries (with their gold) and candidates in any order.
         vectors: (S, width), one per example.
+
+    Raises:
+        AdaptxferError: if nothing but gold pairs is there: the task's F1 cannot be computed from them.
     """
     kept, groups = {}, {}
     for side in ("query", "candidate"):
         rows = [i for i, example in enumerate(examples) if example.side == side]
         places, groups[side] = unique_sentences([examples[i].id for i in rows], [examples[i].text for i in rows])
         kept[side] = [rows[place] for place in places]
-    pairs = mine(vectors[kept["query"]], vectors[kept["candidate"]])
+    queries, candidates = (sum(example.side == side for example in examples) for side in ("query", "candidate"))
     gold = {(example.id, right) for example in examples if example.side == "query" for right in example.gold}
+    if queries == candidates == len(gold) > 1:
+        raise data_error(
+            "Every sentence has its translation: these are the gold pairs without the sentences they hide among.",
+            "Give the whole files of the shared task with --data-dir.",
+        )
+    pairs = mine(vectors[kept["query"]], vectors[kept["candidate"]])
     return name_pairs(pairs, groups["query"], groups["candidate"]), gold
 
 

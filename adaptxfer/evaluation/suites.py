@@ -71,7 +71,7 @@ def score_suite(
         suite: which tasks, languages and metrics count.
         documents: scores document by task; a task without one is missing.
         split: only scores on this split count.
-        expected: a language that was scored on fewer examples than stated here does not count.
+        expected: a language that was scored on fewer examples than stated here does not count; with 0, it has none.
     """
     expected = expected or {}
     tasks = {
@@ -97,10 +97,11 @@ def expected_rows(suite: Suite, split: str = "test", folders: Sequence[Path | st
 
 
 def _score_task(task: SuiteTask, document: Scores | None, split: str, expected: Mapping[str, int]) -> TaskScore:
+    wanted = [code for code in task.languages if expected.get(code) != 0]
     if document is None:
-        return TaskScore(task.name, None, None, {}, (), dict.fromkeys(task.languages, "no run"))
-    missing = {code: why for code in task.languages if (why := _gap(task, document, code, split, expected.get(code)))}
-    counted = tuple(code for code in task.languages if code not in missing)
+        return TaskScore(task.name, None, None, {}, (), dict.fromkeys(wanted, "no run"))
+    missing = {code: why for code in wanted if (why := _gap(task, document, code, split, expected.get(code)))}
+    counted = tuple(code for code in wanted if code not in missing)
     languages = document["languages"]
     parts = {key: fmean(languages[code][key] for code in counted) for key in task.scores} if counted else {}
     so_far = fmean(parts.values()) if counted else None

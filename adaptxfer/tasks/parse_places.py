@@ -73,6 +73,7 @@ def _hub(table: Table, shared: Shared) -> HubSource:
         candidates=table.text("candidates", "") or None,
         revision=table.text("revision", "") or None,
         verified=table.flag("verified", False),
+        caution=table.text("caution", ""),
         known_bad=bad,
     )
     if not source.splits:

@@ -89,6 +89,7 @@ class HubSource(Rows):
     candidates: str | None = None  # retrieval: the configuration of the candidates' side, if it is another one
     revision: str | None = None
     verified: bool = False
+    caution: str = ""  # how it differs from the benchmark; said whenever it is read
     known_bad: Mapping[str, KnownBad] = field(default_factory=dict)
 
 
@@ -131,6 +132,6 @@ class TaskSpec:
     expect: Mapping[str, int | Mapping[str, int]] = field(default_factory=dict)
 
     def expected(self, split: str, language: str) -> int | None:
-        """The number of rows that the whole upstream split has, if the task file states it."""
+        """The number of rows that the whole upstream split has, if the task file states it; 0 if there is no such."""
         rows = self.expect.get(split)
         return rows if isinstance(rows, int) or rows is None else rows.get(language)

@@ -44,6 +44,11 @@ def test_without_gold_there_is_a_threshold_from_dev_and_no_score():
         score_mined(pairs, gold, None)
 
 
+def test_gold_pairs_alone_are_refused():
+    with pytest.raises(AdaptxferError, match="these are the gold pairs without the sentences"):
+        mine_pairs(*bitext(20, 0, 1))
+
+
 def test_records_name_both_sentences():
     pairs, gold = mine_pairs(*bitext(5, 5, 3))
     records = bucc_records(pairs, gold)

@@ -125,6 +125,16 @@ def test_whatever_keeps_a_language_from_counting_is_named(xtreme: Suite) -> None
     }
 
 
+def test_languages_without_the_split_are_not_missed(xtreme: Suite) -> None:
+    expected = expected_rows(xtreme, "dev")
+    code = {"accuracy": 80.0, "chunk_f1": 70.0, "n": 4000}
+    languages = dict.fromkeys(set(xtreme.tasks["udpos"].languages) - {"kk", "th", "tl", "yo"}, code)
+    document = {"udpos": {"split": "dev", "languages": languages}}
+    scores = score_suite(xtreme, document, "dev", expected).tasks["udpos"]
+    assert len(scores.counted) == 29 and scores.score == 70.0
+    assert "th" in score_suite(xtreme, {"udpos": {**document["udpos"], "split": "test"}}).tasks["udpos"].missing
+
+
 def test_languages_outside_the_suite_change_nothing(xtreme: Suite) -> None:
     documents = row(xtreme, X_STILTS)
     before = score_suite(xtreme, documents)

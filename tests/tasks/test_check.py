@@ -30,6 +30,11 @@ def test_findings(task, write, here, plain):
     assert "line 1 is not valid JSON" in found["test", "sw"].problem
 
 
+def test_what_never_was_is_not_missed(task, here, plain):
+    spec = task(plain + "[expect]\ndev = { sw = 0 }\n")
+    assert {(f.split, f.language) for f in check_task(spec, here) if f.split == "dev"} == {("dev", "en")}
+
+
 def test_without_reading(task, write, here):
     write("dev.sw.jsonl", "broken")
     states = {(f.split, f.language): f.state for f in check_task(task(), here, read_rows=False)}

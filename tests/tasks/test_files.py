@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from adaptxfer.metrics.registry import METRICS
 from adaptxfer.tasks.examples import KINDS, Example, RetrieveExample
 from adaptxfer.tasks.find import bundled_folder, list_tasks, members
 from adaptxfer.tasks.load import available, read_examples, with_labels
-from adaptxfer.tasks.places import find_files
+from adaptxfer.tasks.places import find_files, languages_of
 from adaptxfer.tasks.spec import UNSEEN
 
 TASKS = {spec.name: spec for spec in list_tasks([bundled_folder()])}
@@ -64,6 +65,61 @@ def test_lists_of_the_protocol():
     assert len(TASKS["flores200"].languages) == 203
     assert TASKS["mnli"].labels == TASKS["xnli"].labels == TASKS["snli"].labels == TASKS["anli_plus"].labels
     assert TASKS["xcopa"].text.side == TASKS["hellaswag"].text.side == "left"
+
+
+NINE = ["anli_plus", "mnli", "qqp", "squad_v1", "squad_v2", "hellaswag", "ccg", "cosmosqa", "commonsenseqa"]
+
+
+def test_the_nine_intermediate_tasks_of_the_final_version():
+    assert all(TASKS[name].role == ("intermediate",) or "intermediate" in TASKS[name].role for name in NINE)
+    plan = Path(__file__).parents[2] / "benchmarks/plans/x-stilts.toml"
+    assert tomllib.loads(plan.read_text())["joint"]["multi"]["tasks"] == NINE
+
+
+def test_sizes_are_those_of_the_public_releases():
+    """Not the paper's, which counts SQuAD's answers and an older Cosmos QA."""
+    sizes = {
+        "cosmosqa": (25262, 2985),
+        "squad_v1": (87599, 10570),
+        "snli": (550152, 10000),
+        "hellaswag": (39905, 10042),
+    }
+    for name, (train, dev) in sizes.items():
+        assert (TASKS[name].expected("train", "en"), TASKS[name].expected("dev", "en")) == (train, dev)
+    assert [TASKS["panx"].expected("test", code) for code in ("jv", "my", "yo", "sw", "en")] == [
+        100,
+        100,
+        100,
+        1000,
+        10000,
+    ]
+    assert [TASKS["panx_xr"].expected("test", code) for code in ("gu", "pa", "qu")] == [100, 100, 100]
+
+
+def test_pos_has_dev_data_in_twenty_nine_languages():
+    spec = TASKS["udpos"]
+    assert {code for code in spec.languages if spec.expected("dev", code) == 0} == {"kk", "th", "tl", "yo"}
+    assert TASKS["udpos_xr"].expected("dev", "kk") == 0
+
+
+def test_retrieval_reads_the_layer_of_the_published_recipe():
+    for name in ("tatoeba", "bucc2018", "flores200"):
+        assert (TASKS[name].retrieve.layer, TASKS[name].retrieve.pooling) == ({"24": 14, "12": 8}, "mean")
+
+
+def test_tatoeba_asks_in_english(data_dir):
+    items = read_examples(TASKS["tatoeba"], "test", "el", data_dir).items
+    greek = {side: sum("α" <= char <= "ω" for item in items if item.side == side for char in item.text)
+             for side in ("query", "candidate")}  # fmt: skip
+    assert greek["query"] == 0 < greek["candidate"]
+
+
+def test_mlqa_has_forty_nine_pairs_of_context_and_question(data_dir):
+    pairs = languages_of(TASKS["mlqa"], "test")
+    assert len(pairs) == len(set(pairs)) == 49 and pairs[:7] == TASKS["mlqa"].languages
+    assert {pair.split("-")[0] for pair in pairs[7:]} == {pair.split("-")[1] for pair in pairs[7:]} == set(pairs[:7])
+    german = read_examples(TASKS["mlqa"], "dev", "de-en", data_dir).items[0]
+    assert german.question.isascii() and not german.context.isascii()
 
 
 def test_configurations_with_foreign_languages_are_refused_on_the_hub():
@@ -170,6 +226,7 @@ def test_hellaswag_choices_start_with_the_second_half_of_the_context(data_dir):
     first = read_examples(TASKS["hellaswag"], "dev", "en", data_dir, limit=1).items[0]
     assert first.context == "Pole vault is a sport where you run with a pole and stop and swing your body."
     assert all(choice.startswith("a few women ") for choice in first.choices)
+    assert first.label in range(4), "upstream it is text"
 
 
 def test_ccg_labels_come_from_the_training_file(data_dir):

@@ -135,6 +135,29 @@ def test_known_bad_configurations_are_refused_with_reason_and_way_out(task):
     assert available(spec) == {"test": ["en"]}
 
 
+@pytest.mark.parametrize(
+    ("config", "name", "instead"),
+    [
+        ("PAWS-X.{lang}", "PAWS-X.de", "google-research-datasets/paws-x"),
+        ("bucc18.{lang}", "bucc18.de", "archives of BUCC"),
+    ],
+)
+def test_damaged_copies_of_the_benchmark_are_refused_in_any_task_file(task, config, name, instead):
+    spec = toy(task, "google/xtreme", f'config = "{config}"\n{SPLITS}')
+    with pytest.raises(AdaptxferError, match=rf"google/xtreme \({name}\) is not used.*{instead}"):
+        read_examples(spec, "test", "de")
+    assert available(spec) == {}
+
+
+def test_how_a_copy_differs_is_said_once(task, monkeypatch, capsys):
+    rows = table([{"first": "a", "label": "neutral"}], first=TEXT, label=TEXT)
+    failing(monkeypatch, rows, rows)
+    spec = toy(task, "own/copy", SPLITS + 'caution = "keeps words apart"\n')
+    for _ in range(2):
+        read_examples(spec, "test", "en")
+    assert capsys.readouterr().err.count("own/copy keeps words apart.") == 1
+
+
 SPLITS = 'splits = { test = "test" }\n'
 
 
