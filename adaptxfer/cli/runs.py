@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,10 @@ def list_runs(
     runs: Runs = RUNS,
     kind: Annotated[str | None, typer.Option(help="Only intermediate, target or evaluate runs.")] = None,
     status: Annotated[str | None, typer.Option(help="Only runs of this status, such as finished.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only runs of this task (joint runs: the joined names).")] = None,
+    method: Annotated[str | None, typer.Option(help="Only bottleneck, lora or full.")] = None,
+    how: Annotated[str | None, typer.Option(help="Only this composition, such as stack or none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
     json: Json = False,
 ) -> None:
     """List all runs with their status and score."""
@@ -36,9 +41,16 @@ def list_runs(
 
     _check_choice("--kind", kind, KINDS)
     _check_choice("--status", status, STATUSES)
-    found = [run for run in RunStore(runs).list() if kind in (None, run.manifest.get("kind"))]
-    found = [run for run in found if status in (None, run.status)]
-    facts = [_facts(run) for run in found]
+    found = RunStore(runs).list()
+    wanted = {"kind": kind, "name": task, "seed": seed}
+    asked = {"method": method, "how": how}
+    facts = [
+        _facts(run)
+        for run in found
+        if status in (None, run.status)
+        and all(value in (None, run.manifest.get(name)) for name, value in wanted.items())
+        and all(value in (None, run.asked(name)) for name, value in asked.items())
+    ]
     rows = [
         [fact[key] for key in ("run", "status", "method", "seed", "score", "split")] + [_age(fact)] for fact in facts
     ]
@@ -46,7 +58,11 @@ def list_runs(
     table = Table(
         "", columns, rows, "\n".join(f"{fact['run']}: {fact['problem']}" for fact in facts if fact["problem"])
     )
-    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else f"No runs in {runs}.")
+    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else _nothing(runs, len(found)))
+
+
+def _nothing(runs: Path, others: int) -> str:
+    return f"No run in {runs} fits; {others:,} do not." if others else f"No runs in {runs}."
 
 
 @app.command()
@@ -70,21 +86,30 @@ def show(
 
 @app.command()
 def compare(run: Names, runs: Runs = RUNS, json: Json = False) -> None:
-    """Compare two settings per language.
+    """Compare two settings per language, with 95 % intervals where predictions are there.
 
     Runs that differ only in the seed are repeats of one setting and are averaged. The setting without intermediate
     task is the baseline, else the one named first.
     """
     from adaptxfer.runs import records, tables
     from adaptxfer.runs.store import RunStore
+    from adaptxfer.studies.between import intervals
 
     store = RunStore(runs)
-    baseline, other = _two_settings([records.read_record(store.find(name)) for name in run])
+    found = {item.run: (store.find(item.run), item) for item in map(records.read_record, map(store.find, run))}
+    baseline, other = _two_settings([record for _, record in found.values()])
     comparison = records.compare(baseline, other)
     sides = {"baseline": [record.run for record in baseline], "with": [record.run for record in other]}
-    legend = "\n".join(f"{side}: {', '.join(names)}" for side, names in sides.items())
-    document = {**tables.comparison_document(comparison), "runs": sides}
-    console().result(document, tables.gain_table(comparison), legend)
+    without, with_modules = ({name: found[name] for name in names} for names in sides.values())
+    estimates = intervals(comparison, without, with_modules)
+    ends = {row: (estimate.low, estimate.high) for row, estimate in estimates.items()}
+    legend = [f"{side}: {', '.join(names)}" for side, names in sides.items()]
+    if ends:
+        legend.append(
+            f"95 %: over test items{' and seeds' if min(map(len, sides.values())) > 1 else ', these weights'}"
+        )
+    document = {**tables.comparison_document(comparison), "runs": sides, "intervals": ends}
+    console().result(document, tables.gain_table(comparison, ends), "\n".join(legend))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -84,10 +84,15 @@ def _over_seeds(records: Sequence[Record], language: str, domain: str, metric: s
     return fmean(record.languages[language]["domains"][domain][metric] for record in records)
 
 
-def gain_table(comparison: Comparison) -> Table:
-    """Baseline, with modules and gain per language."""
-    rows = [[g.row, str(g.baseline), str(g.with_modules), g.gain.signed()] for g in comparison.gains]
+def gain_table(comparison: Comparison, intervals: Mapping[str, tuple[float, float]] | None = None) -> Table:
+    """Baseline, with modules and gain per language, with 95 % intervals where they are given."""
+    rows: list[list[Cell]] = [[g.row, str(g.baseline), str(g.with_modules), g.gain.signed()] for g in comparison.gains]
     columns = ["language", ("baseline", "right"), ("with", "right"), ("gain", "right")]
+    if intervals:
+        columns.append(("95 %", "right"))
+        for row in rows:
+            low, high = intervals[str(row[0])]
+            row.append(f"[{low:+.1f}, {high:+.1f}]")
     return Table(f"{comparison.task}: {comparison.metric}", columns, rows, _gain_caption(comparison))
 
 

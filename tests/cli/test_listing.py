@@ -227,6 +227,14 @@ def test_runs_list(say) -> None:
     assert [row["run"] for row in only] == [name]
 
 
+def test_runs_list_filters(say) -> None:
+    add_run("00000001", 1, 80.0)
+    other = add_run("00000002", 2, 80.0, ("mnli",))
+    for words in (("--seed", "2"), ("--how", "stack"), ("--method", "lora", "--seed", "2")):
+        assert [row["run"] for row in say("runs", "list", *words, "--json").document["runs"]] == [other]
+    assert "2 do not" in say("runs", "list", "--task", "absent").out
+
+
 def test_runs_list_shows_the_dev_score_of_training(say) -> None:
     with RunStore(Path("runs")).open("target", "x", "00000002") as run:
         run.start({}, seed=2)

@@ -7,7 +7,7 @@ import pytest
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.report.gather import gather
 from adaptxfer.studies.table import read_csv, write_csv
-from tests.report.conftest import add_run
+from tests.folders import add_run
 
 
 def test_a_simulated_table_says_so_and_has_every_gain(simulated) -> None:

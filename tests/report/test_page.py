@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 
 from adaptxfer.report.gather import gather
 from adaptxfer.report.page import render_page
-from tests.report.conftest import HOSTILE, add_run
+from tests.folders import add_run
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
 
 VOID = {"meta", "img", "br", "circle", "path"}
 
