@@ -108,7 +108,9 @@ def test_the_source_is_found() -> None:
 @each_file
 def test_imports_go_one_way(path: Path) -> None:
     own = room(path)
-    if own in ("__init__", "__main__"):  # the package's face looks at everything, lazily
+    if (
+        own in ("__init__", "__main__") or path == PACKAGE / "kernels" / "__init__.py"
+    ):  # faces look at everything, lazily
         return
     for module in imports(path):
         if not module.startswith("adaptxfer."):

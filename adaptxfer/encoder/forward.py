@@ -47,12 +47,19 @@ def sequence_mask(bounds: Tensor) -> Tensor:
     return torch.arange(int(lengths.max()), device=bounds.device)[None, :] < lengths[:, None]
 
 
-def pad_packed(values: Tensor, bounds: Tensor, fill: float) -> Tensor:
-    """(T, ...) packed values as (S, longest, ...), ``fill`` where there is no token."""
-    mask = sequence_mask(bounds)
-    padded = values.new_full((*mask.shape, *values.shape[1:]), fill)
-    padded[mask] = values
-    return padded
+def pad_packed(values: Tensor, bounds: Tensor, fill: float, longest: int | None = None) -> Tensor:
+    """(T, ...) packed values as (S, longest, ...), ``fill`` where there is no token.
+
+    With ``longest`` given nothing is read back from the device.
+    """
+    import torch
+
+    lengths = bounds.diff()
+    width = int(lengths.max()) if longest is None else longest
+    rows = torch.arange(len(lengths), device=bounds.device).repeat_interleave(lengths, output_size=len(values))
+    places = torch.arange(len(values), device=bounds.device) - bounds[rows]
+    padded = values.new_full((len(lengths), width, *values.shape[1:]), fill)
+    return padded.index_put((rows, places), values)
 
 
 def mean_pool(hidden: Tensor, bounds: Tensor) -> Tensor:

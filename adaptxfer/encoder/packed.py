@@ -34,29 +34,46 @@ def packed_encode(
     program = lower(network)
     if isinstance(program, str):
         raise ValueError(f"no program for this network: {program}")
-    return run(program, ids, bounds, layers)
+    return run(program, Tokens(ids, bounds, ()), layers)
 
 
 def encode_auto(
-    network: nn.Module, ids: Tensor, bounds: Tensor, layers: Sequence[int] | None = None
+    network: nn.Module,
+    ids: Tensor,
+    bounds: Tensor,
+    layers: Sequence[int] | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor | list[Tensor]:
-    """`packed_encode` where it covers the network, else the network's own forward pass, with the reason logged once."""
+    """`packed_encode` where it covers the network, else the network's own forward pass, with the reason logged once.
+
+    ``lengths`` are the differences of ``bounds`` where the caller knows them; see `run`.
+    """
     program = lower(network)
     if not isinstance(program, str):
-        return run(program, ids, bounds, layers)
-    if program not in _said:
-        _said.add(program)
-        log.warning("The padding-free encoder is not used: %s.", program)
+        return run(program, Tokens(ids, bounds, lengths or ()), layers)
+    say_once(program)
     return encode(network, ids, bounds) if layers is None else encode_layers(network, ids, bounds, layers)
 
 
-def run(program: Program, ids: Tensor, bounds: Tensor, layers: Sequence[int] | None = None) -> Tensor | list[Tensor]:
-    """Run a program over packed sequences; see `packed_encode`."""
+def say_once(reason: str) -> None:
+    """Log why the padding-free encoder is not used, unless it was said before."""
+    if reason not in _said:
+        _said.add(reason)
+        log.warning("The padding-free encoder is not used: %s.", reason)
+
+
+def run(program: Program, tokens: Tokens, layers: Sequence[int] | None = None) -> Tensor | list[Tensor]:
+    """Run a program over packed sequences; see `packed_encode`.
+
+    Without ``tokens.lengths`` the sequences are sorted by length on the way. With them they run as they come, and
+    nothing is read back from the device: what is captured as a CUDA graph needs that.
+    """
     count = len(program.layers)
     wanted = [count] if layers is None else [layer % (count + 1) for layer in layers]
-    tokens, order = sort_by_length(ids, bounds)
+    tokens, order = (tokens, None) if tokens.lengths else sort_by_length(tokens)
     states = [
-        state.float() if torch.is_autocast_enabled(ids.device.type) else state for state in program.run(tokens, wanted)
+        state.float() if torch.is_autocast_enabled(state.device.type) else state
+        for state in program.run(tokens, wanted)
     ]
     if order is not None:
         inverse = order.argsort()
@@ -64,18 +81,20 @@ def run(program: Program, ids: Tensor, bounds: Tensor, layers: Sequence[int] | N
     return states[0] if layers is None else states
 
 
-def sort_by_length(ids: Tensor, bounds: Tensor) -> tuple[Tokens, Tensor | None]:
+def sort_by_length(tokens: Tokens) -> tuple[Tokens, Tensor | None]:
     """Sequences by rising length, empty ones left out, and which token (T,) each came from; None if nothing moved."""
+    ids, bounds = tokens.ids, tokens.bounds
     lengths = bounds.diff().tolist()
     rising = sorted((length, number) for number, length in enumerate(lengths) if length)
     sizes = [length for length, _ in rising]
     if sizes == lengths:
-        return Tokens(ids, bounds, lengths), None
+        return tokens._replace(lengths=lengths), None
     new_sizes = torch.tensor(sizes, device=ids.device)
     starts = bounds[torch.tensor([number for _, number in rising], device=ids.device)]
     new_bounds = torch.nn.functional.pad(new_sizes.cumsum(0), (1, 0))
     order = torch.arange(len(ids), device=ids.device) + (starts - new_bounds[:-1]).repeat_interleave(new_sizes)
-    return Tokens(ids[order], new_bounds, sizes), order
+    types, places = (None if rows is None else rows[order] for rows in (tokens.types, tokens.places))
+    return Tokens(ids[order], new_bounds, sizes, types, places), order
 
 
 class Rearranged(torch.autograd.Function):

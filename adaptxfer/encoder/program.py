@@ -43,13 +43,13 @@ class Ending(NamedTuple):
         """The output of the sub-layer from ``h`` and its input ``x``."""
         if not self.fusions and not self.adapters:
             return add_norm(h, x, self.norm, self.dropout)
-        h = F.dropout(h, self.dropout) if self.dropout else h
+        p = self.dropout
         for fusion in self.fusions:  # h + x is all that later modules see, so the mixture may stand in for h
-            x = h + x
+            x, p = (F.dropout(h, p) if p else h) + x, 0.0
             h = adapter_fusion(self.norm(x), fusion)
         if not self.adapters:
             return add_norm(h, x, self.norm)
-        return bottleneck(h, x, self.norm, self.adapters, self.reads)
+        return bottleneck(h, x, self.norm, self.adapters, self.reads, p)
 
 
 class Layer(NamedTuple):
@@ -90,21 +90,27 @@ class Embeddings(NamedTuple):
 
     def __call__(self, tokens: Tokens) -> Tensor:
         """(T, H) embeddings."""
-        words = F.embedding(tokens.ids, self.words, self.padding) + self.types[0]
-        places = F.embedding(self.places(tokens), self.positions, self.padding if self.roberta else None)
+        types = self.types[0] if tokens.types is None else F.embedding(tokens.types, self.types)
+        words = F.embedding(tokens.ids, self.words, self.padding) + types
+        places = self.places(tokens) if tokens.places is None else tokens.places
+        places = F.embedding(places, self.positions, self.padding if self.roberta else None)
         rows = self.norm(words + places)
         return F.dropout(rows, self.dropout) if self.dropout else rows
 
     def places(self, tokens: Tokens) -> Tensor:
         """(T,) row of the position embeddings for every token."""
         ids, starts = tokens.ids, tokens.bounds[:-1]
-        repeats = tokens.bounds.diff()
+        lengths = tokens.bounds.diff()
+
+        def of_tokens(values: Tensor) -> Tensor:
+            return values.repeat_interleave(lengths, output_size=len(ids))  # nothing is read back from the device
+
         if not self.roberta:
-            return torch.arange(len(ids), device=ids.device) - starts.repeat_interleave(repeats)
+            return torch.arange(len(ids), device=ids.device) - of_tokens(starts)
         assert self.padding is not None
         real = (ids != self.padding).long()
         before = F.pad(real.cumsum(0), (1, 0))
-        return (before[1:] - before[starts].repeat_interleave(repeats)) * real + self.padding
+        return (before[1:] - of_tokens(before[starts])) * real + self.padding
 
 
 class Tokens(NamedTuple):
@@ -135,6 +141,8 @@ def packed_linear(parts: Sequence[Linear]) -> Linear:
     """Several layers that read the same input as one, their outputs side by side.
 
     The weights are joined anew in every pass: next to the product that costs nothing that can be measured, gradients
+    types: Tensor | None = None
+    places: Tensor | None = None
     reach the parts, and no stale copy can exist.
     """
     first_columns = [sum(len(part.weight) for part in parts[:number]) for number in range(len(parts))]

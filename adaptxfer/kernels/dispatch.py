@@ -1,7 +1,7 @@
 """Which implementation of an operation runs: Triton kernels where they are supported and right, else plain torch.
 
-``ADAPTXFER_KERNELS`` or `using` sets the mode: ``auto`` takes the kernels where it can and logs once why not;
-``triton`` raises with the reason instead; ``torch`` never takes them.
+``--kernels``, `using` or ``ADAPTXFER_KERNELS`` sets the mode: ``auto`` takes the kernels where it can and logs once why
+not; ``triton`` raises with the reason instead; ``torch`` never takes them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from adaptxfer.errors import nearest, use_error
+from adaptxfer.errors import AdaptxferError, use_error
+from adaptxfer.kernels.modes import effective_mode, known_mode
 from adaptxfer.kernels.parts import ACTIVATIONS
 
-MODES = ("auto", "triton", "torch")
-VARIABLE = "ADAPTXFER_KERNELS"
 LOWEST = (8, 0)
 """Compute capability from which bf16 products and asynchronous copies exist."""
 OPERATIONS = ("add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear")
@@ -30,17 +29,21 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_INNER, MOST_STACKED, MOST_FUSED, WIDEST_NORM = 128, 2, 16, 4096
 
 _forced: list[str] = []
-_told: set[str] = set()
+_told: set[tuple[str, str]] = set()
+NO_DEVICE = "there is no CUDA device"
 
 
 @contextmanager
-def using(mode: str) -> Iterator[None]:
-    """Set the mode within a block, whatever the environment says.
+def using(mode: str | None) -> Iterator[None]:
+    """Set the mode within a block, whatever the environment says; None leaves it as it is.
 
     Raises:
         AdaptxferError: for an unknown mode.
     """
-    _forced.append(_known(mode))
+    if mode is None:
+        yield
+        return
+    _forced.append(known_mode(mode, "the mode of the kernels"))
     try:
         yield
     finally:
@@ -66,7 +69,7 @@ def choose(
         acts: their activations.
         drops: their dropout probabilities.
         trains_norm: whether its LayerNorm wants gradients.
-        mode: one of ``MODES``; None for that of `using`, else the environment's, else ``auto``.
+        mode: ``auto``, ``triton`` or ``torch``; None for that of `using`, else the environment's, else ``auto``.
 
     Raises:
         AdaptxferError: for an unknown mode, or in mode ``triton`` if the kernel cannot be used, with the reason.
@@ -85,28 +88,61 @@ def _decide(
     op: str, kind: str, index: int, dtype: torch.dtype, width: int, inner: tuple[int, ...], acts: tuple[str, ...],
     drops: tuple[float, ...], trains_norm: bool, mode: str | None,
 ) -> bool:  # fmt: skip
-    mode = _known(mode or os.environ.get(VARIABLE) or "auto")
-    if mode == "torch" or (mode == "auto" and kind != "cuda"):
+    mode, _ = effective_mode(mode)
+    if mode == "torch":
         return False
-    reason = _device_refusal(kind, index, dtype) or refusal(op, width, inner, acts, drops, trains_norm)
-    if mode == "auto" and dtype == torch.float32 and op in PRODUCTS:
-        reason = reason or "matrix products in float32 are left to it"
+    reason = _obstacle(op, kind, index, dtype, mode) or refusal(op, width, inner, acts, drops, trains_norm)
     reason = reason or _fault(op, kind, index, dtype)
     if reason and mode == "triton":
-        raise use_error(
-            f"The Triton kernel of {op} cannot be used: {reason}.",
-            f"Set {VARIABLE} to auto to run plain torch in such cases.",
-        )
-    if reason and reason not in _told:
-        _told.add(reason)
+        raise _unusable(f"kernel of {op}", reason)
+    if reason and (op, reason) not in _told:
+        _told.add((op, reason))
         logging.getLogger("adaptxfer").info("%s runs in plain torch: %s.", op, reason)
     return not reason
 
 
-def _known(mode: str) -> str:
-    if mode not in MODES:
-        raise use_error(f"Expected one of {', '.join(MODES)} for {VARIABLE}, found {mode!r}.", nearest(mode, MODES))
-    return mode
+def _unusable(what: str, reason: str) -> AdaptxferError:
+    return use_error(
+        f"The Triton {what} cannot be used: {reason}.", "With --kernels auto plain torch runs in such cases."
+    )
+
+
+def check_machine(mode: str | None) -> None:
+    """Refuse mode ``triton`` on a machine that can run no kernel at all, before anything is loaded.
+
+    Args:
+        mode: what was asked; None for the environment's.
+
+    Raises:
+        AdaptxferError: with the reason.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if effective_mode(mode)[0] == "triton" and (reason := _device_refusal(kind, 0, torch.float32)):
+        raise _unusable("kernels", reason)
+
+
+def choices(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """For every operation why it runs in plain torch on this device in the mode that holds; empty for its kernel.
+
+    What depends on sizes is left out. Kernels that may run are checked here, as at their first use.
+    """
+    (mode, origin), place = effective_mode(_forced[-1] if _forced else None), (device.type, device.index or 0)
+    if mode == "torch":
+        return dict.fromkeys(OPERATIONS, f"the mode is torch ({origin})")
+    return {op: _obstacle(op, *place, dtype, mode) or _fault(op, *place, dtype) for op in OPERATIONS}
+
+
+def _obstacle(op: str, kind: str, index: int, dtype: torch.dtype, mode: str) -> str:
+    """What speaks against a kernel whatever the sizes."""
+    if mode == "auto" and kind != "cuda":
+        return NO_DEVICE
+    if found := _device_refusal(kind, index, dtype):
+        return found
+    return (
+        "matrix products in float32 are left to it"
+        if mode == "auto" and dtype == torch.float32 and op in PRODUCTS
+        else ""
+    )
 
 
 @lru_cache(maxsize=256)

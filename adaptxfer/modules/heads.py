@@ -148,7 +148,7 @@ class ChooseHead(ClassifyHead):
 
     def loss(self, scores: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of ``label`` (U,) over the sequences of each unit, borders in ``units`` (U+1,)."""
-        return _cross_entropy(pad_packed(scores, targets["units"], -math.inf), targets["label"])
+        return _cross_entropy(pad_packed(scores, targets["units"], -math.inf, _longest(targets)), targets["label"])
 
     def chance_loss(self) -> float | None:
         """Depends on the number of choices, which belongs to the data."""
@@ -184,7 +184,7 @@ class SpanHead(Head):
 
     def loss(self, scores: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Mean of the cross-entropies of ``start`` and ``end`` (S,), positions within the window."""
-        padded = pad_packed(scores, bounds, -math.inf)
+        padded = pad_packed(scores, bounds, -math.inf, _longest(targets))
         start = _cross_entropy(padded[..., 0], targets["start"])
         return (start + _cross_entropy(padded[..., 1], targets["end"])) / 2
 
@@ -215,3 +215,8 @@ def build_head(spec: HeadSpec, seed: int, name: str) -> Head:
 
 def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="sum")
+def _longest(targets: Mapping[str, Tensor]) -> int | None:
+    """To how many a head pads, where steps have a fixed shape (`adaptxfer.training.graphs`)."""
+    return int(targets["longest"]) if "longest" in targets else None
+
+

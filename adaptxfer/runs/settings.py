@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptxfer.embedded import encoder_dir
 from adaptxfer.encoder.load import ModelHints
 from adaptxfer.errors import use_error
+from adaptxfer.kernels.modes import effective_mode
 from adaptxfer.modules.composition import METHODS
 from adaptxfer.tasks.spec import TaskSpec
 
@@ -24,7 +25,7 @@ MODULE_OPTIONS = {
     "lora": ("r", "alpha", "dropout", "target_modules"),
     "full": (),
 }
-UNHASHED = ("batch_tokens", "on_chance")
+UNHASHED = ("batch_tokens", "on_chance", "graphs")
 """Options that do not decide what is learnt; they may change between a start and its continuation."""
 
 
@@ -42,6 +43,7 @@ class Ask:
     tasks: tuple[Path, ...] = ()
     runs: Path = Path("runs")
     fresh: bool = False
+    kernels: str | None = None
 
     learning_rate: float | None = None
     epochs: float | None = None
@@ -54,6 +56,7 @@ class Ask:
     precision: str | None = None
     evaluations: int | None = None
     on_chance: str | None = None
+    graphs: str | None = None
 
     max_length: int | None = None
     limit: int | None = None
@@ -67,16 +70,22 @@ class Ask:
     target_modules: tuple[str, ...] | None = None
 
     def to_request(self) -> dict[str, dict[str, Any]]:
-        """Base model and method as stored in a manifest; a folder is known by its name, never by its path."""
+        """Base model, method and kernels as stored in a manifest; a folder is known by its name, never by its path.
+
+        The kernels are no part of a stage's identity: they compute the same function but for rounding.
+        """
         values = {"model": (model_name(self.model), DEFAULT_MODEL), "method": (self.method, METHODS[0])}
-        return {
+        request = {
             name: {"value": value, "from": "default" if value == default else "you"}
             for name, (value, default) in values.items()
         }
+        mode, origin = effective_mode(self.kernels)
+        return request | {"kernels": {"value": mode, "from": origin}}
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise use_error(f"--method {self.method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
+        effective_mode(self.kernels)  # refuses unknown ones
         foreign = [
             name
             for name in ("variant", "reduction", "r", "alpha", "dropout", "target_modules")
@@ -159,6 +168,7 @@ def resolve(ask: Ask, task: TaskSpec, hints: ModelHints, how: str | None = None)
         "precision": [default_precision()],
         "evaluations": [Value(10, "default")],
         "on_chance": [Value("stop", "default")],
+        "graphs": [Value("auto", "default")],
         "max_length": [_max_length(task, hints)],
         "limit": [],
         "dev_limit": [Value(1000, "default")],

@@ -9,6 +9,7 @@ from adaptxfer.console import console
 from adaptxfer.encoder.load import Encoder, load_encoder, load_masked_head
 from adaptxfer.modules.bundle import Bundle, check_base, read_bundle, save_bundle
 from adaptxfer.modules.composition import fusions, leaves, trained_parts
+from adaptxfer.kernels.dispatch import check_machine, using
 from adaptxfer.modules.dual import masked_head
 from adaptxfer.modules.heads import Head, HeadSpec, build_head
 from adaptxfer.modules.merge import Merger
@@ -22,7 +23,8 @@ from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
-from adaptxfer.training import TrainingResult, train
+from adaptxfer.training import Steps, TrainingOptions, TrainingResult, train
+from adaptxfer.training.graphs import check_graphs
 
 
 def run_training(stage: TrainStage) -> Bundle:
@@ -36,7 +38,9 @@ def run_training(stage: TrainStage) -> Bundle:
     if found is not None and found.status == "finished" and not stage.ask.fresh:
         console().note(f"{found.name} is finished already.")
         return read_bundle(found.path)
-    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run:
+    check_machine(stage.ask.kernels)
+    check_graphs(stage.settings.training(stage.seed))
+    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
         if run.status == "finished":  # another process was faster
             return read_bundle(run.path)
         return _train(stage, run)

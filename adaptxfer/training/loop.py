@@ -80,8 +80,10 @@ def train(
     Raises:
         AdaptxferError: if training diverges or stays at chance (code 3), or is interrupted (code 130).
     """
+    from adaptxfer.training.graphs import make_learner  # it builds upon this file
+
     torch.manual_seed(training_seed(options))
-    run = Learner(model, trained, steps, options, folder, report)
+    run = make_learner(model, trained, steps, options, folder, report)
     with graceful() as stop:
         while not run.done:
             run.step()
@@ -156,7 +158,7 @@ class Learner:
             group["lr"] = lr
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
         if task not in self.checked:
-            _check_gradients(self.trained, task)
+            check_gradients(self.trained, task)
             self.checked.add(task)
         value = float(loss)
         check_finite("loss", number, value)  # before the weights take it up
@@ -164,8 +166,12 @@ class Learner:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         release_memory(number)
-        self.watch.add(number, value)
-        seconds += time.perf_counter() - started
+        self.note_step(task, value, lr, tokens, seconds + time.perf_counter() - started)
+
+    def note_step(self, task: str, loss: float, lr: float, tokens: int, seconds: float) -> None:
+        """Count a step that is done, and report it."""
+        number = self.progress.step
+        self.watch.add(number, loss)
         self.progress.step += 1
         self.progress.tokens += tokens
         self.progress.seconds += seconds
@@ -175,7 +181,7 @@ class Learner:
                 "step": number + 1,
                 "total": len(self.steps),
                 "task": task,
-                "loss": value,
+                "loss": loss,
                 "learning_rate": lr,
                 "tokens": tokens,
                 "tokens_per_s": tokens / max(seconds, 1e-9),
@@ -236,7 +242,7 @@ class Learner:
         return TrainingResult(p.step, p.best_step, p.best_score, p.seconds, p.tokens, p.evaluations)
 
 
-def _check_gradients(trained: Mapping[str, nn.Parameter], task: str) -> None:
+def check_gradients(trained: Mapping[str, nn.Parameter], task: str) -> None:
     """After its first backward pass a task must have given a gradient to all weights but the heads of other tasks."""
     own = [name for name in trained if not name.startswith("heads.") or name.startswith(f"heads.{task}.")]
     silent = [name for name in own if trained[name].grad is None]

@@ -37,8 +37,12 @@ class TrainingOptions:
     """fp32 or bf16 (autocast; weights that train stay fp32)."""
     evaluations: int = 10
     """How often the dev set is scored over the schedule; the best checkpoint wins."""
+    keep: str = "best"
+    """Which weights are kept: best on the dev set, or last."""
     on_chance: str = "stop"
     """What to do when training does not leave chance level: stop or warn."""
+    graphs: str = "auto"
+    """Whether steps are replayed as CUDA graphs: auto, on or off; see `adaptxfer.training.graphs`."""
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -59,6 +63,7 @@ class TrainingOptions:
             (not self.epsilon > 0, f"epsilon must be positive, got {self.epsilon}"),
             (self.precision not in ("fp32", "bf16"), f"--precision must be fp32 or bf16, got {self.precision!r}"),
             (self.evaluations < 1, f"--evaluations must be positive, got {self.evaluations}"),
+            (self.graphs not in ("auto", "on", "off"), f"--graphs must be auto, on or off, got {self.graphs!r}"),
             (self.on_chance not in ("stop", "warn"), f"--on-chance must be stop or warn, got {self.on_chance!r}"),
         ]
 

@@ -8,6 +8,7 @@ from adapters.composition import Fuse, Stack
 
 from adaptxfer.encoder.forward import encode, encode_layers
 from adaptxfer.encoder.packed import encode_auto, packed_encode, sort_by_length
+from adaptxfer.encoder.program import Tokens
 from tests.encoder.setups import SETUPS, bottlenecks, distance, furthest, lora, plain, results, tokens, trained
 
 each_setup = pytest.mark.parametrize("setup", SETUPS)
@@ -231,7 +232,7 @@ def test_auto_takes_the_program():
 
 def test_sorting():
     ids, bounds = torch.arange(12), torch.tensor([0, 5, 7, 7, 12])
-    batch, order = sort_by_length(ids, bounds)
+    batch, order = sort_by_length(Tokens(ids, bounds, ()))
     assert batch.lengths == [2, 5, 5] and batch.bounds.tolist() == [0, 2, 7, 12]
     assert batch.ids.tolist() == [5, 6, 0, 1, 2, 3, 4, 7, 8, 9, 10, 11] == order.tolist()
-    assert sort_by_length(ids, torch.tensor([0, 2, 12]))[1] is None
+    assert sort_by_length(Tokens(ids, torch.tensor([0, 2, 12]), ()))[1] is None

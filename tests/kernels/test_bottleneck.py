@@ -91,6 +91,20 @@ def test_dropout_with_given_masks(reads):
     assert_equal(outcome(fused, tensors), outcome(composed, tensors))
 
 
+@pytest.mark.parametrize("reads", ["sum", "sublayer", "input"])
+def test_hidden_dropout_comes_first(reads):
+    h, x, gamma, beta, *weights = tensors = leaves((6, 8), (6, 8), 8, 8, (3, 8), 3, (8, 3), 8)
+    norm, adapters = Norm(gamma, beta, 1e-5), [Adapter(*weights, "gelu", 1.0, 0.0)]
+
+    def seeded(run):
+        torch.manual_seed(3)
+        return run()
+
+    found = outcome(lambda: seeded(lambda: bottleneck(h, x, norm, adapters, reads, 0.4)), tensors)
+    before = outcome(lambda: seeded(lambda: bottleneck(F.dropout(h, 0.4), x, norm, adapters, reads)), tensors)
+    assert_equal(found, before)
+
+
 def test_rows_with_a_large_mean_stay_accurate():
     h, x, gamma, beta, *weights = leaves((4, 64), (4, 64), 64, 64, (4, 64), 4, (64, 4), 64)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.kernels import dispatch
-from adaptxfer.kernels.dispatch import OPERATIONS, choose, refusal, using
+from adaptxfer.kernels.dispatch import NO_DEVICE, OPERATIONS, check_machine, choices, choose, refusal, using
 
 ROWS = torch.zeros(4, 64)
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
@@ -34,6 +34,31 @@ def test_asking_for_kernels_without_a_gpu_says_why(monkeypatch):
     monkeypatch.setenv("ADAPTXFER_KERNELS", "triton")
     with pytest.raises(AdaptxferError, match=r"gelu cannot be used: .*(CUDA device|not installed)"):
         choose("gelu", ROWS)
+
+
+def test_asking_for_kernels_without_a_gpu_is_refused_at_once(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    check_machine(None)
+    check_machine("torch")
+    with pytest.raises(AdaptxferError, match=r"kernels cannot be used: .*(CUDA device|not installed)"):
+        check_machine("triton")
+
+
+def test_auto_logs_once_why_not(caplog, monkeypatch):
+    monkeypatch.setattr(dispatch, "_told", set())
+    with caplog.at_level(logging.INFO, "adaptxfer"):
+        for _ in range(2):
+            choose("gelu", ROWS)
+    assert [record.getMessage() for record in caplog.records] == [f"gelu runs in plain torch: {NO_DEVICE}."]
+
+
+def test_choices_name_the_reason(monkeypatch):
+    cpu = torch.device("cpu")
+    assert choices(cpu, torch.float32) == dict.fromkeys(OPERATIONS, NO_DEVICE)
+    with using("torch"):
+        assert set(choices(cpu, torch.float32).values()) == {"the mode is torch (you)"}
+    with using(None):
+        assert set(choices(cpu, torch.float32).values()) == {NO_DEVICE}
 
 
 def test_the_argument_beats_the_block_and_the_block_the_environment(monkeypatch):

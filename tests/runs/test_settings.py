@@ -70,6 +70,16 @@ def test_options_that_cannot_be(options, said: str) -> None:
 def test_a_base_model_in_a_folder_is_recorded_by_its_name(tmp_path) -> None:
     (tmp_path / "mymodel").mkdir()
     request = Ask(model=str(tmp_path / "mymodel"), method="lora").to_request()
+    assert request.pop("kernels") == {"value": "auto", "from": "default"}
     assert request == {"model": {"value": "mymodel", "from": "you"}, "method": {"value": "lora", "from": "you"}}
     assert Ask().to_request()["model"] == {"value": DEFAULT_MODEL, "from": "default"}
     assert model_name("mini") == "mini" and model_name("owner/name") == "owner/name"
+
+
+def test_the_kernels_are_recorded_with_their_origin(monkeypatch) -> None:
+    assert Ask(kernels="torch").to_request()["kernels"] == {"value": "torch", "from": "you"}
+    monkeypatch.setenv("ADAPTXFER_KERNELS", "triton")
+    assert Ask().to_request()["kernels"] == {"value": "triton", "from": "environment"}
+    assert Ask(kernels="torch").to_request()["kernels"]["value"] == "torch"
+    with pytest.raises(AdaptxferError, match=r"--kernels, found 'cuda'"):
+        Ask(kernels="cuda")

@@ -29,6 +29,7 @@ from adaptxfer.training import TrainingOptions
         ({"precision": "fp8"}, "--precision"),
         ({"evaluations": 0}, "--evaluations"),
         ({"on_chance": "cry"}, "--on-chance"),
+        ({"graphs": "yes"}, "--graphs"),
     ],
 )
 def test_out_of_range(changed, expected):

@@ -1,0 +1,179 @@
+"""Steps of a fixed shape against ordinary ones; without a GPU they run uncaptured."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from adaptxfer.data.batches import pack
+from adaptxfer.encoder import load_encoder
+from adaptxfer.errors import AdaptxferError
+from adaptxfer.training import graphs, train
+from adaptxfer.training.graphs import GraphLearner, check_graphs, filled, make_learner, shape_of
+from adaptxfer.training.loop import Learner
+from adaptxfer.training.steps import TaskData, single_task
+from tests.tiny import arrange, save_tiny
+from tests.training.toy import OPTIONS, spec, toy, toy_steps
+
+KINDS = ("classify", "choose", "tag", "span")
+# No batch is cut; gradients that are zero but for rounding (of biases under a softmax, say) stay without effect.
+OPTIONS = replace(OPTIONS, warmup=0.3, batch_tokens=10_000, epsilon=1e-4)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, mini_dir):
+    """Without dropout, which falls differently on batches of other shapes."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return load_encoder(str(save_tiny(folder, mini_dir, **rates)))
+
+
+def rising():
+    """A dev score that makes the last weights the best."""
+    numbers = itertools.count()
+    return lambda _: float(next(numbers))
+
+
+def run(encoder, folder, monkeypatch, static, kind="classify", method="bottleneck", how="none", options=OPTIONS):
+    """Losses of a short run, and the weights it leaves."""
+    if static:
+        monkeypatch.setattr(graphs, "make_learner", lambda *parts: GraphLearner(*parts, capture=False))
+    model, _, trained = arrange(encoder, method, how, spec=spec(kind, dropout=0.0))
+    events = []
+    train(model, trained, toy_steps(options, kind), options, folder, rising(), events.append)
+    monkeypatch.undo()
+    return [e["loss"] for e in events if e["event"] == "step"], {n: p.detach().clone() for n, p in trained.items()}
+
+
+def assert_same(one, other, within=1e-6):
+    assert one[0] == pytest.approx(other[0], rel=within, abs=within)
+    for name, weight in one[1].items():
+        assert (weight - other[1][name]).norm() <= within * (1 + weight.norm()), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "how"),
+    [*((kind, "bottleneck", "none") for kind in KINDS), ("classify", "bottleneck", "fuse"), ("choose", "lora", "none"),
+     ("tag", "full", "none")],
+)  # fmt: skip
+def test_equal_to_ordinary_steps(encoder, tmp_path, monkeypatch, kind, method, how):
+    options = replace(OPTIONS, learning_rate=1e-3)
+    ordinary = run(encoder, tmp_path / "a", monkeypatch, False, kind, method, how, options)
+    static = run(encoder, tmp_path / "b", monkeypatch, True, kind, method, how, options)
+    assert len(static[0]) == options.max_steps
+    assert_same(static, ordinary)
+
+
+def test_steps_in_pieces_are_ordinary_among_the_others(encoder, tmp_path, monkeypatch):
+    options = replace(OPTIONS, learning_rate=1e-3, batch_tokens=48)
+    kinds = []
+    run_one = GraphLearner._run
+    monkeypatch.setattr(GraphLearner, "_run", lambda self, *a: kinds.append(1) or run_one(self, *a))
+    monkeypatch.setattr(graphs, "make_learner", lambda *parts: GraphLearner(*parts, capture=False))
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec(dropout=0.0))
+    losses = []
+    train(model, trained, toy_steps(options), options, tmp_path / "a", rising(),
+          lambda e: losses.append(e.get("loss")) if e["event"] == "step" else None)  # fmt: skip
+    assert 0 < len(kinds) < options.max_steps
+    monkeypatch.undo()
+    ordinary = run(encoder, tmp_path / "b", monkeypatch, False, options=options)
+    assert_same((losses, {n: p.detach() for n, p in trained.items()}), ordinary)
+
+
+def test_an_interrupted_run_goes_on(encoder, tmp_path, monkeypatch):
+    whole = run(encoder, tmp_path / "whole", monkeypatch, True)
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec(dropout=0.0))
+    first = GraphLearner(model, trained, toy_steps(OPTIONS), OPTIONS, tmp_path / "cut", lambda _: None, capture=False)
+    for _ in range(4):
+        first.step()
+    first.checkpoints.save(first.progress)
+    rest = run(encoder, tmp_path / "cut", monkeypatch, True)
+    assert rest[0] == pytest.approx(whole[0][4:], abs=1e-6)
+    assert all(torch.allclose(weight, whole[1][name], atol=1e-6) for name, weight in rest[1].items())
+
+
+def test_nan_is_told_and_does_not_reach_the_weights(encoder, tmp_path):
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec(dropout=0.0))
+    learner = GraphLearner(model, trained, toy_steps(OPTIONS), OPTIONS, tmp_path, lambda _: None, capture=False)
+    learner.step()
+    before = {name: p.detach().clone() for name, p in trained.items()}
+    with torch.no_grad():
+        model.network.embeddings.LayerNorm.bias[3] = torch.nan
+    with pytest.raises(AdaptxferError, match="loss of step 2 is nan"):
+        learner.step()
+    assert all(torch.equal(before[name], p) for name, p in trained.items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("units", [1, 3, 8, 24])
+def test_a_batch_in_its_shape(kind, units):
+    batch = pack(toy(kind), np.arange(units))
+    shape = shape_of("goal", batch)
+    found = filled(batch, shape)
+    lengths = found.bounds.diff()
+    assert (len(found.ids), len(lengths), len(found.units) - 1) == (shape.tokens, shape.sequences, shape.units)
+    assert (
+        lengths.min() > 0 and lengths.max() <= shape.longest and lengths.tolist() == found.targets["lengths"].tolist()
+    )
+    assert found.bounds[-1] == shape.tokens and found.units[-1] == shape.sequences
+    assert found.units.diff().min() > 0 and found.units.diff().max() <= shape.choices
+    assert torch.equal(found.ids[: batch.tokens], batch.ids)
+    assert torch.equal(found.bounds[: len(batch.bounds)], batch.bounds)
+    for name, value in batch.targets.items():
+        assert (
+            torch.equal(found.targets[name][: len(value)], value) and (found.targets[name][len(value) :] == -100).all()
+        )
+
+
+def test_few_shapes_and_little_waste():
+    features = toy(units=400, seed=1)
+    data = TaskData("goal", features, 32, 1)
+    batches = [data.batches(number, 10_000)[0] for number in range(48)]
+    shapes = [shape_of("goal", batch) for batch in batches]
+    assert len(set(shapes)) <= 12
+    assert sum(shape.tokens for shape in shapes) < 1.2 * sum(batch.tokens for batch in batches)
+
+
+def test_dummies_are_no_longer_than_the_longest():
+    one = pack(toy(units=40, seed=3), np.arange(1))
+    assert one.tokens < 32
+    for tokens in (33, 100, 250, 511):
+        ids = torch.arange(tokens)
+        batch = replace(one, ids=ids, bounds=torch.tensor([0, tokens]), longest=tokens, positions=np.arange(tokens))
+        shape = shape_of("goal", batch)
+        assert shape.tokens - tokens <= (shape.sequences - 1) * shape.longest
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_without_a_gpu(encoder, tmp_path):
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec())
+    steps = single_task(TaskData("goal", toy(), 4, 1), OPTIONS)
+    for mode in ("auto", "off"):
+        options = replace(OPTIONS, graphs=mode)
+        check_graphs(options)
+        learner = make_learner(model, trained, steps, options, tmp_path, lambda _: None)
+        assert type(learner) is Learner
+    options = replace(OPTIONS, graphs="on")
+    with pytest.raises(AdaptxferError, match="there is no CUDA device"):
+        check_graphs(options)
+    with pytest.raises(AdaptxferError, match="there is no CUDA device"):
+        make_learner(model, trained, steps, options, tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_gpu_would_be_refused_for(encoder, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    options = replace(OPTIONS, graphs="on", precision=precision)
+    if precision == "fp32":
+        with pytest.raises(AdaptxferError, match="--precision bf16"):
+            check_graphs(options)
+        return
+    check_graphs(options)
+    monkeypatch.setattr(graphs, "lower", lambda _: "it is gated")
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec())
+    with pytest.raises(AdaptxferError, match=r"does not cover this network \(it is gated\)"):
+        make_learner(model, trained, toy_steps(OPTIONS), options, tmp_path, lambda _: None)
