@@ -113,6 +113,27 @@ def compare(run: Names, runs: Runs = RUNS, json: Json = False) -> None:
 
 
 @app.command()
+def track(
+    run: Names,
+    to: Annotated[str, typer.Option(help="tensorboard or wandb (offline; `wandb sync` sends it).")] = "tensorboard",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the tracker's files.")] = Path("tracked"),
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the (one) run ends.")] = False,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Hand training logs to a tracker: loss, learning rate, speed and dev scores."""
+    from adaptxfer.runs.store import RunStore
+    from adaptxfer.runs.track import track as hand_over
+
+    found = [RunStore(runs).find(name) for name in run]
+    if follow and len(found) > 1:
+        raise use_error("--follow takes one run.", "Start the command once for each.")
+    counts = {item.name: hand_over(item, to, out, follow) for item in found}
+    told = "\n".join(f"{name}: {count:,} numbers in {out}" for name, count in counts.items())
+    console().result({"schema": 1, "tracker": to, "folder": out, "numbers": counts}, told)
+
+
+@app.command()
 def rm(
     run: Names,
     runs: Runs = RUNS,
