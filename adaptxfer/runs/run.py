@@ -8,6 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any, Self
 from adaptxfer import __version__
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, data_error
 from adaptxfer.files import atomic_file, check_name, read_json, read_text, write_error, write_json
+from adaptxfer.runs.lock import NAME as LOCK
 from adaptxfer.runs.lock import Lock, is_held, now
 from adaptxfer.runs.scores import check_scores
 
@@ -131,7 +133,11 @@ class OpenRun(Run):
             self.close()
 
     def close(self) -> None:
-        """Release the lock without changing the status."""
+        """Release the lock without changing the status; a folder in which nothing was written goes with it."""
+        with suppress(OSError):  # somebody else may be waiting for it
+            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
         self._lock.release()
 
     def start(

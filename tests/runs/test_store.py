@@ -218,6 +218,15 @@ def test_failed_predictions_leave_the_old_ones(store: RunStore) -> None:
         assert [path.name for path in (run.path / "predictions").iterdir()] == ["sw.jsonl"]
 
 
+def test_a_run_that_fails_before_it_starts_leaves_no_folder(store: RunStore) -> None:
+    with pytest.raises(KeyError), store.open("target", "x", "00000000"):
+        raise KeyError("no data")
+    assert not store.folder("target", "x", "00000000").exists() and store.list() == []
+    with store.open("target", "x", "00000000") as run:
+        run.append_log({"step": 1})
+    assert (run.path / "log.jsonl").exists(), "what was written stays"
+
+
 def test_fresh_forgets_everything_but_only_in_run_folders(store: RunStore) -> None:
     name = finished(store, "target", "x", "00000000")
     with store.open("target", "x", "00000000", fresh=True) as run:
