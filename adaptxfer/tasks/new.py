@@ -35,6 +35,15 @@ class Draft:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the files lie: a pattern, our splits and theirs, and the languages."""
+
+    pattern: str
+    splits: dict[str, str]
+    languages: tuple[str, ...]
+
+
 def new_task(name: str, data: Path, kind: str | None = None, role: str = "target", language: str = "en") -> str:
     """The text of a task file for ``data`` (jsonl, json, csv, tsv, SQuAD JSON or token-and-tag lines; gzip or not).
 
@@ -113,14 +122,15 @@ def _text(name: str, data: Path, draft: Draft, role: str, language: str) -> Iter
     )
     if guess.labels:
         yield f"labels = {_quoted(list(guess.labels))} # those in the file"
-    yield from (f"languages = [{_quoted(language)}]", "")
+    place = _place_of(data, language)
+    yield from (f"languages = {_quoted(list(place.languages))}", "")
     if guess.columns:
         yield "[columns] # field of the example = upstream column in braces, or text around several"
         yield from (*(f"{key} = {_quoted(value)}" for key, value in guess.columns.items()), "")
     for column, known in guess.values.items():
         yield f"[values.{_quoted(column)}] # its values there = ours"
         yield from (*(f"{_quoted(key)} = {_quoted(value)}" for key, value in known.items()), "")
-    yield from _place(data, draft)
+    yield from _place(data, draft, place)
     yield from ("[text]", f"max_length = {LENGTHS.get(guess.kind, 256)}")
     if guess.kind == "choose":
         yield 'side = "left" # cut the start of the context, never the choice'
@@ -129,12 +139,11 @@ def _text(name: str, data: Path, draft: Draft, role: str, language: str) -> Iter
     yield from ("", "[metric]", f"main = {_quoted(metric)}", "")
 
 
-def _place(data: Path, draft: Draft) -> Iterator[str]:
-    pattern, splits = _pattern(data)
+def _place(data: Path, draft: Draft, place: Place) -> Iterator[str]:
     yield f"[[files]] # found with --data-dir {data.parent}"
     yield f"reader = {_quoted(draft.reader)}"
-    yield f"paths = [{_quoted(pattern)}] # {{split}} and {{lang}} may stand in it; .gz is found too"
-    yield f"splits = {_inline(splits)} # ours = theirs"
+    yield f"paths = [{_quoted(place.pattern)}] # {{split}} and {{lang}} may stand in it; .gz is found too"
+    yield f"splits = {_inline(place.splits)} # ours = theirs"
     if draft.options:
         yield f"options = {_inline(draft.options)}"
     yield ""
@@ -144,19 +153,25 @@ def _inline(table: Mapping[str, str]) -> str:
     return "{ " + ", ".join(f"{key} = {_quoted(value)}" for key, value in table.items()) + " }"
 
 
-def _pattern(data: Path) -> tuple[str, dict[str, str]]:
-    """The file's name with ``{split}`` in place of a split's name, and which splits lie beside it."""
+def _place_of(data: Path, language: str) -> Place:
+    """The file's name with ``{split}`` and ``{lang}`` for what they are there, and what lies beside it."""
     plain = data.name.removesuffix(".gz")
-    match = re.search(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", plain)
-    if match is None:
-        return plain, {"train": "train"}
-    pattern = plain[: match.start()] + "{split}" + plain[match.end() :]
-    beside = {}
-    for theirs, ours in SPLITS.items():
-        path = data.with_name(pattern.replace("{split}", theirs))
-        if path.is_file() or path.with_name(f"{path.name}.gz").is_file():
-            beside.setdefault(ours, theirs)
-    return pattern, beside
+    pattern = _part("|".join(SPLITS)).sub("{split}", plain, count=1)
+    own = _part(re.escape(language))
+    if own.search(pattern):
+        pattern = own.sub("{lang}", pattern, count=1)
+    named = re.escape(pattern).replace(r"\{split\}", f"(?P<split>{'|'.join(SPLITS)})")
+    file = re.compile(named.replace(r"\{lang\}", "(?P<lang>[a-z]{2,3})") + r"(\.gz)?")
+    beside = [match.groupdict() for path in data.parent.iterdir() if (match := file.fullmatch(path.name))]
+    languages = sorted({found["lang"] for found in beside if "lang" in found} - {language})
+    splits = {SPLITS[name]: name for name in reversed(SPLITS) if any(found.get("split") == name for found in beside)}
+    ordered = {split: splits[split] for split in dict.fromkeys(SPLITS.values()) if split in splits}
+    return Place(pattern, ordered or {"train": "train"}, (language, *languages))
+
+
+def _part(names: str) -> re.Pattern[str]:
+    """A word of a file's name."""
+    return re.compile(rf"(?<![A-Za-z])({names})(?![A-Za-z])")
 
 
 def _quoted(value: str | list[str]) -> str:

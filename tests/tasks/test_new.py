@@ -60,6 +60,16 @@ def test_sibling_splits_and_awkward_labels(write, here, tmp_path):
     assert spec.files[0].splits == {"train": ("train",), "dev": ("valid",)}
 
 
+def test_languages_beside_it_are_found(write, here, tmp_path):
+    for name in ("train.en.jsonl", "dev.en.jsonl", "test.en.jsonl", "test.sw.jsonl", "test.ur.jsonl.gz", "test.notes"):
+        write(name, lines(*LABELLED))
+    (tmp_path / "mine.toml").write_text(new_task("mine", here / "train.en.jsonl"), encoding="utf-8")
+    spec = load_task("mine", [tmp_path])
+    assert spec.languages == ("en", "sw", "ur")
+    assert spec.files[0].paths == ("{split}.{lang}.jsonl",)
+    assert len(read_examples(spec, "test", "ur", here).items) == len(LABELLED)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content", "kind", "message"),
     [
