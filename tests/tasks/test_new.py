@@ -7,6 +7,7 @@ import pytest
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.tasks.check import check_task
 from adaptxfer.tasks.find import load_task
+from adaptxfer.tasks.load import read_examples
 from adaptxfer.tasks.new import new_task
 
 
