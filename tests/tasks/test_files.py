@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import tomllib
 import zipfile
@@ -235,6 +236,16 @@ def test_ccg_labels_come_from_the_training_file(data_dir):
     assert 100 < len(labels) < 1000
     dev = read_examples(TASKS["ccg"], "dev", "en", data_dir).items
     assert {tag for item in dev for tag in item.tags} <= set(labels)
+
+
+def test_tydiqa_as_xtreme_lays_it_out(data_dir, tmp_path):
+    name = "tydiqa.goldp.sw.dev.json"
+    packed = data_dir / "target/tydiqa_goldp/xtreme_split" / f"{name}.gz"
+    folder = tmp_path / "tydiqa/tydiqa-goldp-v1.1-dev"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(gzip.decompress(packed.read_bytes()))
+    assert available(TASKS["tydiqa"], tmp_path) == {"test": ["sw"]}
+    assert len(read_examples(TASKS["tydiqa"], "test", "sw", tmp_path).items) == 100
 
 
 @pytest.mark.parametrize(
