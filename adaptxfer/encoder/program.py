@@ -114,11 +114,16 @@ class Embeddings(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Packed sequences: ids (T,), bounds (S+1,), and the lengths between the bounds as plain numbers."""
+    """Packed sequences: ids (T,), bounds (S+1,), and the lengths between the bounds as plain numbers.
+
+    Rows of the type and position embeddings are (T,); None for the first type, and for positions counted here.
+    """
 
     ids: Tensor
     bounds: Tensor
     lengths: Sequence[int]
+    types: Tensor | None = None
+    places: Tensor | None = None
 
 
 class Program(NamedTuple):
@@ -141,8 +146,6 @@ def packed_linear(parts: Sequence[Linear]) -> Linear:
     """Several layers that read the same input as one, their outputs side by side.
 
     The weights are joined anew in every pass: next to the product that costs nothing that can be measured, gradients
-    types: Tensor | None = None
-    places: Tensor | None = None
     reach the parts, and no stale copy can exist.
     """
     first_columns = [sum(len(part.weight) for part in parts[:number]) for number in range(len(parts))]

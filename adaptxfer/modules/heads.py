@@ -213,10 +213,10 @@ def build_head(spec: HeadSpec, seed: int, name: str) -> Head:
     return head
 
 
-def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="sum")
 def _longest(targets: Mapping[str, Tensor]) -> int | None:
     """To how many a head pads, where steps have a fixed shape (`adaptxfer.training.graphs`)."""
     return int(targets["longest"]) if "longest" in targets else None
 
 
+def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="sum")

@@ -7,9 +7,9 @@ from typing import Any
 
 from adaptxfer.console import console
 from adaptxfer.encoder.load import Encoder, load_encoder, load_masked_head
+from adaptxfer.kernels.dispatch import check_machine, using
 from adaptxfer.modules.bundle import Bundle, check_base, read_bundle, save_bundle
 from adaptxfer.modules.composition import fusions, leaves, trained_parts
-from adaptxfer.kernels.dispatch import check_machine, using
 from adaptxfer.modules.dual import masked_head
 from adaptxfer.modules.heads import Head, HeadSpec, build_head
 from adaptxfer.modules.merge import Merger
