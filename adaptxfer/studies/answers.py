@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from adaptxfer.errors import data_error
+from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import derived_seed
 from adaptxfer.studies.items import Items
-from adaptxfer.studies.pairs import APART, OWN_SCORE
+from adaptxfer.studies.outcomes import ByTarget, Key, mean_gains, outcome, own_scores
+from adaptxfer.studies.pairs import Pairs, pair
 from adaptxfer.studies.stats.bootstrap import Tally, resample
 from adaptxfer.studies.stats.correlation import repeated_measures, within_target
 from adaptxfer.studies.stats.estimate import Estimate
@@ -18,57 +20,86 @@ from adaptxfer.studies.stats.seeds import t_interval
 from adaptxfer.studies.stats.trend import slope
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
 
-Key = tuple[str, str]
-"""Intermediate and checkpoint."""
+FEW_CLUSTERS = 10
+"""With fewer clusters in a slice a bootstrap interval says nothing."""
 
 
-def own_scores(table: RecordTable) -> dict[Key, float]:
-    """Score of each intermediate (and checkpoint) on its own task, mean over seeds."""
-    found: dict[Key, list[float]] = defaultdict(list)
-    for row in table.rows:
-        if row.study == OWN_SCORE:
-            found[row.intermediate, row.intermediate_checkpoint].append(row.value)
-    return {key: float(np.mean(values)) for key, values in found.items()}
+def joined(own: dict[Key, float], found: ByTarget) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Intermediates with both, their own scores (I,) and outcomes (T, I) on the targets that all of them have.
+
+    Raises:
+        AdaptxferError: if fewer than three intermediates have both, or they share no target.
+    """
+    keys = sorted(key for key in own.keys() & found.keys() if not key[1])
+    if len(keys) < 3:
+        raise _too_few(len(keys))
+    targets = sorted(set.intersection(*(set(found[key]) for key in keys)))
+    if not targets:
+        raise data_error("No target has a score with every intermediate.", "Complete one target first.")
+    matrix = np.array([[found[key][target] for key in keys] for target in targets])
+    return [name for name, _ in keys], np.array([own[key] for key in keys]), matrix
 
 
-def mean_gains(table: RecordTable) -> dict[Key, dict[str, float]]:
-    """Gain per target, mean over languages and over the seeds that baseline and intermediate share."""
-    rows = [row for row in table.rows if row.study not in APART and row.slice == WHOLE]
-    base = {(r.backbone, r.target_task, r.language, r.target_seed): r.value for r in rows if r.intermediate == NONE}
-    found: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        place = (row.backbone, row.target_task, row.language, row.target_seed)
-        if row.intermediate != NONE and place in base:
-            found[row.intermediate, row.intermediate_checkpoint][row.target_task].append(row.value - base[place])
-    return {key: {target: float(np.mean(v)) for target, v in by.items()} for key, by in found.items()}
-
-
-def metric_across(table: RecordTable, permutations: int = 10_000, seed: int = 0) -> Estimate:
-    """Do intermediates with a higher score of their own bring more? Unit: the intermediate.
+def metric_across(
+    table: RecordTable, permutations: int = 10_000, seed: int = 0, metric: str = "score", to: str = "gain"
+) -> Estimate:
+    """Do intermediates with a higher score of their own lead to more? Unit: the intermediate.
 
     Args:
-        table: own scores, and gains on targets that every intermediate has.
+        table: own scores, and outcomes on targets that every intermediate has.
         permutations: drawn orders of the intermediates.
         seed: of the drawing.
+        metric: of the intermediate's own score.
+        to: the outcome.
 
     Raises:
         AdaptxferError: if fewer than three intermediates have both.
     """
-    own, gains = own_scores(table), mean_gains(table)
-    keys = sorted(key for key in own.keys() & gains.keys() if not key[1])
-    if len(keys) < 3:
-        raise data_error(f"{len(keys)} intermediates have an own score and gains.", "A correlation needs three.")
-    targets = sorted(set.intersection(*(set(gains[key]) for key in keys)))
-    matrix = np.array([[gains[key][target] for key in keys] for target in targets])
-    return within_target(np.array([own[key] for key in keys]), matrix, permutations, seed)
+    own = own_scores(table, metric)
+    if len(own) < 3:
+        raise _too_few(len(own))
+    _, values, matrix = joined(own, outcome(table, to))
+    return within_target(values, matrix, permutations, seed)
 
 
-def metric_within(table: RecordTable) -> Estimate:
-    """Does a better checkpoint of one intermediate bring more? Repeated-measures correlation; unit: intermediates."""
-    own, gains = own_scores(table), mean_gains(table)
-    keys = sorted(own.keys() & gains.keys())
-    mean = [float(np.mean(list(gains[key].values()))) for key in keys]
+def _too_few(count: int) -> AdaptxferError:
+    return data_error(f"{count} intermediates have an own score and gains.", "A correlation needs three.")
+
+
+def metric_within(table: RecordTable, metric: str = "score", to: str = "gain") -> Estimate:
+    """Does a better checkpoint of one intermediate lead to more? Repeated-measures correlation; unit: intermediates."""
+    own, found = own_scores(table, metric), outcome(table, to)
+    keys = sorted(own.keys() & found.keys())
+    mean = [float(np.mean(list(found[key].values()))) for key in keys]
     return repeated_measures(np.array([own[k] for k in keys]), np.array(mean), np.array([k[0] for k in keys]))
+
+
+def contrasts(table: RecordTable, hard: str, easy: str) -> dict[str, tuple[int, float]]:
+    """Per base model its size and gain(hard) - gain(easy), mean over shared targets.
+
+    Raises:
+        AdaptxferError: if a size is unknown or no base model has both.
+    """
+    found: dict[str, tuple[int, float]] = {}
+    for backbone in table.values("backbone"):
+        part = table.where(lambda row, name=backbone: row.backbone == name)
+        try:
+            gains = mean_gains(part)
+        except AdaptxferError:  # nothing to pair
+            continue
+        if (hard, "") not in gains or (easy, "") not in gains:
+            continue
+        shared = sorted(gains[hard, ""].keys() & gains[easy, ""].keys())
+        sizes = {row.n_params for row in part.rows} - {None}
+        if len(sizes) != 1:
+            hint = "Fill n_params in the table, or score the runs again: evaluations record it."
+            raise data_error(f"The size of {backbone} is unknown.", hint)
+        if shared:
+            value = float(np.mean([gains[hard, ""][t] - gains[easy, ""][t] for t in shared]))
+            found[backbone] = (sizes.pop() or 0, value)
+    if not found:
+        raise data_error(f"No base model has gains of both {hard} and {easy}.", "Name two intermediates.")
+    return found
 
 
 def scale_slope(
@@ -85,23 +116,9 @@ def scale_slope(
     Raises:
         AdaptxferError: if a size is unknown or no base model has both.
     """
-    contrast: dict[str, float] = {}
-    size: dict[str, int] = {}
-    for backbone in table.values("backbone"):
-        part = table.where(lambda row, name=backbone: row.backbone == name)
-        gains = mean_gains(part)
-        if (hard, "") not in gains or (easy, "") not in gains:
-            continue
-        if part.rows[0].n_params is None:
-            raise data_error(f"The size of {backbone} is unknown.", "Fill n_params in the table.")
-        shared = sorted(gains[hard, ""].keys() & gains[easy, ""].keys())
-        contrast[backbone] = float(np.mean([gains[hard, ""][t] - gains[easy, ""][t] for t in shared]))
-        size[backbone] = part.rows[0].n_params
-    if not contrast:
-        raise data_error(f"No base model has gains of both {hard} and {easy}.", "Name two intermediates.")
-    names = list(contrast)
-    x = np.log10([size[name] for name in names])
-    return slope(x, np.array([contrast[name] for name in names]), [family(name) for name in names])
+    found = contrasts(table, hard, easy)
+    x = np.log10([size for size, _ in found.values()])
+    return slope(x, np.array([value for _, value in found.values()]), [family(name) for name in found])
 
 
 def slice_shift(
@@ -113,10 +130,10 @@ def slice_shift(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Estimate:
-    """Gain on one slice minus gain on another (difference in differences), mean over languages. Unit: the cluster.
+    """Gain on one slice minus gain on another (difference in differences), mean over languages.
 
-    Clusters are drawn jointly for all languages and runs, within slices; seeds are averaged, and their noise that both
-    slices share cancels.
+    Clusters are drawn jointly for all languages and runs, within slices where none lies in both; seeds are averaged,
+    and their noise that both slices share cancels. Unit: the cluster; ``n_units`` is that of the smaller slice.
 
     Args:
         table: rows of both slices with items.
@@ -130,33 +147,34 @@ def slice_shift(
     Raises:
         AdaptxferError: if a run or its items are missing.
     """
-    rows = [row for row in table.rows if row.target_task == target and row.slice in slices]
-    rows = [row for row in rows if row.intermediate in (NONE, intermediate)]
-    systems = sorted({(row.intermediate, row.slice, row.target_seed) for row in rows})
-    languages = sorted({row.language for row in rows})
-    cells = {(row.intermediate, row.slice, row.target_seed, row.language): row for row in rows}
-    if not rows or len(cells) != len(systems) * len(languages):
+    one, other = (_slice(table, target, part) for part in slices)
+    seeds = sorted(set(one.seeds(intermediate)) & set(other.seeds(intermediate)))
+    languages = [language for language in one.languages if language in other.languages]
+    if not seeds or not languages:
         raise data_error(f"{intermediate} -> {target} lacks runs of both slices.", "Score both slices in every run.")
-    tally, strata = Tally(len(systems), len(languages)), {}
-    for r, system in enumerate(systems):
+    systems = [(part, name, s) for part in (0, 1) for name in (NONE, intermediate) for s in seeds]
+    tally, members = Tally(len(systems), len(languages)), (set[str](), set[str]())
+    for r, (part, name, s) in enumerate(systems):
+        pairs = (one, other)[part]
         for k, language in enumerate(languages):
-            items = items_of(cells[*system, language])
+            items = items_of(pairs.rows[name, s][pairs.languages.index(language)])
             if items is None:
                 raise data_error(f"{intermediate} -> {target} has no items in {language}.", "Give scores of items.")
             tally.add(r, k, items.clusters, items.above, items.below)
-            strata |= dict.fromkeys(items.clusters, system[1])
-    drawn = resample(
-        tally.sums(), _shift_weights(systems, slices), resamples, derived_seed(seed, target),
-        np.array(list(strata.values())),
-    )  # fmt: skip
-    return t_interval(float(drawn.effects.mean()), [drawn.spread(0)], drawn.clusters)
+            members[part].update(items.clusters)
+    weights = [(1 if name != NONE else -1) * (1 if part == 0 else -1) / len(seeds) for part, name, _ in systems]
+    strata = None if members[0] & members[1] else np.array([name in members[0] for name in tally.names()])
+    drawn = resample(tally.sums(), np.array(weights)[:, None], resamples, derived_seed(seed, target), strata)
+    fewest = min(map(len, members))
+    found = t_interval(float(drawn.effects.mean()), [drawn.spread(0)], fewest)
+    return found if fewest >= FEW_CLUSTERS else replace(found, low=math.nan, high=math.nan, p=math.nan)
 
 
-def _shift_weights(systems: Sequence[tuple[str, str, int]], slices: tuple[str, str]) -> np.ndarray:
-    """Plus for with on the shifted and without on the reference slice, minus for the others; mean over seeds (R, 1)."""
-    counts: Mapping[tuple[str, str], int] = defaultdict(int)
-    for name, part, _ in systems:
-        counts[name, part] += 1  # type: ignore[index]
-    signs = [(1 if name != NONE else -1) * (1 if part == slices[0] else -1) / counts[name, part]
-             for name, part, _ in systems]  # fmt: skip
-    return np.array(signs)[:, None]
+def _slice(table: RecordTable, target: str, part: str) -> Pairs:
+    """The paired runs of one slice of a target."""
+    rows = [replace(row, slice=WHOLE) for row in table.rows if row.target_task == target and row.slice == part]
+    if not rows:
+        known = sorted({row.slice for row in table.rows if row.target_task == target})
+        told = f"{target} has no rows of slice {part!r}."
+        raise data_error(told, f"Known: {', '.join(known)}." if known else f"No row is of {target}.")
+    return pair(RecordTable(tuple(rows)))[0][0]

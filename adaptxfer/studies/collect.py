@@ -14,6 +14,9 @@ from adaptxfer.runs.store import RunStore
 from adaptxfer.studies.pairs import OWN_SCORE
 from adaptxfer.studies.table import NONE, RecordTable, Row, read_csv
 
+OWN_METRICS = ("accuracy", "macro_f1", "mcc", "nll", "ece", "entailment_contrast", "majority")
+"""What a classifying intermediate's dev set tells beside its main score."""
+
 NOT_COMPARED = {
     "how",
     "intermediates",
@@ -101,14 +104,16 @@ def _own_scores(run: Run) -> Iterator[Row]:
     dev = run.manifest.get("dev")
     if not isinstance(dev, dict) or len(dev) != 1:  # of several tasks none speaks for the module
         return
-    ((task, scores),) = dev.items()
-    value = scores.get(scores.get("main")) if isinstance(scores, dict) else None
-    if isinstance(value, int | float):
-        yield Row(
-            task, "en", str(scores["main"]), float(value), run.manifest["seed"], task, "measured", OWN_SCORE,
-            str(run.manifest["base_model"].get("id") or ""), None, str(run.asked("method") or ""), split="dev",
-            n_items=scores.get("n"), settings=content_hash(_compared(run)), run=run.name,
-        )  # fmt: skip
+    ((task, scores),), name = dev.items(), str(run.manifest["name"])
+    main = scores.get("main") if isinstance(scores, dict) else None
+    for metric in dict.fromkeys((main, *OWN_METRICS)):  # the main one first: it is the intermediate's own score
+        value = scores.get(metric) if main else None
+        if isinstance(value, int | float):
+            yield Row(
+                task, "en", str(metric), float(value), run.manifest["seed"], name, "measured", OWN_SCORE,
+                str(run.manifest["base_model"].get("id") or ""), None, str(run.asked("method") or ""), split="dev",
+                n_items=scores.get("n"), settings=content_hash(_compared(run)), run=run.name,
+            )  # fmt: skip
 
 
 def _label(record: Record, parents: list[Run]) -> str:

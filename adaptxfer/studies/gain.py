@@ -115,7 +115,7 @@ def gain_matrix(
     means: dict[str, list[np.ndarray]] = defaultdict(list)
     cells, by_language = [], []
     for pairs in targets:
-        drawn = _resample(pairs, resamples, derived_seed(seed, pairs.target), items_of, notes)
+        drawn = resample_pairs(pairs, resamples, derived_seed(seed, pairs.target), items_of, notes)
         for place, label in enumerate(pairs.labels()):
             column = _Column(pairs, label, place, drawn, spreads, relevant)
             cells.append(column.mean())
@@ -129,7 +129,7 @@ def gain_matrix(
         _judged(cells, benjamini_hochberg, relevant, enough),
         _judged(by_language, benjamini_hochberg, relevant, enough),
         _across(cells),
-        tuple(dict.fromkeys(notes)),
+        tuple(merged(notes)),
         relevant,
         resamples,
     )
@@ -167,6 +167,16 @@ class _SeedSpreads:
         return []
 
 
+def merged(notes: Sequence[str]) -> list[str]:
+    """Notes without repetition; what is said of several target tasks alike is said once."""
+    subjects: dict[str, list[str]] = {}
+    for note in dict.fromkeys(notes):
+        target, colon, said = note.partition(": ")
+        subjects.setdefault(said if colon and " " not in target else note, []).append(target if colon else "")
+    return [f"{', '.join(names)}: {said}" if names != [""] and said not in notes else said
+            for said, names in subjects.items()]  # fmt: skip
+
+
 def _lone_modules(targets: Sequence[Pairs]) -> list[str]:
     """A note for each intermediate whose seeds all build on one trained module."""
     found: dict[str, list[set[int | None]]] = defaultdict(list)
@@ -188,7 +198,7 @@ def _per_language(cells: Sequence[np.ndarray]) -> Spread:
     return Spread(squares / sum(d.shape[1] - 1 for d in many), paired_spread([d[0] for d in many]).df)
 
 
-def _resample(pairs: Pairs, resamples: int, seed: int, items_of: ItemsOf, notes: list[str]) -> Resampled | None:
+def resample_pairs(pairs: Pairs, resamples: int, seed: int, items_of: ItemsOf, notes: list[str]) -> Resampled | None:
     """Bootstrap of all gains of a target, averaged over seeds; None if not every run has items."""
     keys = list(pairs.rows)
     tally, single = Tally(len(keys), len(pairs.languages)), False

@@ -21,6 +21,7 @@ from adaptxfer.metrics.squad import exact_match, f1
 from adaptxfer.metrics.tagging import entity_counts
 from adaptxfer.studies.table import Row
 
+ENGLISH = "en"
 TOLERANCE = 0.01
 """Points by which the items may miss the recorded score (predictions are stored with five decimals)."""
 
@@ -125,7 +126,25 @@ def _from_predictions(row: Row) -> Items | None:
     except (KeyError, TypeError, AdaptxferError):  # such as a question without answers
         return None
     ids = [str(record["id"]) for record in records]
-    return _items(ids, [str(record.get("cluster", name)) for record, name in zip(records, ids, strict=True)], pairs)
+    own = [str(record.get("cluster", name)) for record, name in zip(records, ids, strict=True)]
+    if own != ids and row.language != ENGLISH:  # MLQA's titles are translated: an article is what English calls it
+        known = _english_clusters(row)
+        own = [known.get(name, cluster) for name, cluster in zip(ids, own, strict=True)]
+    return _items(ids, own, pairs)
+
+
+_CLUSTERS: dict[tuple[str, Path], Clusters] = {}
+"""By target task and folder of runs; the same for all of its runs."""
+
+
+def _english_clusters(row: Row) -> Clusters:
+    path = Path(row.items).with_name(f"{ENGLISH}.jsonl")
+    key = (row.target_task, path.parent.parent.parent)
+    if key not in _CLUSTERS:
+        lines = read_text(path, "predictions file").splitlines() if path.is_file() else []
+        records = [json.loads(line) for line in lines]
+        _CLUSTERS[key] = {str(r["id"]): str(r["cluster"]) for r in records if "cluster" in r}
+    return _CLUSTERS[key]
 
 
 def _items(ids: Sequence[str], clusters: Sequence[str], pairs: Sequence[Pair]) -> Items:

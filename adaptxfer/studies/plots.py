@@ -196,11 +196,12 @@ def _forest(axes: Axes, plot: Forest) -> None:
 
 def _points(axes: Axes, plot: Points) -> None:
     for place, (name, (x, y)) in enumerate(plot.groups.items()):
-        style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place // len(COLOURS) % len(MARKERS)]}
-        axes.plot(x, y, linestyle="-" if plot.joined else "", markersize=5, linewidth=1, label=name, **style)
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place // len(COLOURS) % len(MARKERS)]
+        line = "-" if plot.joined else ""
+        axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=5, linewidth=1, label=name)
         if plot.errors and name in plot.errors:
             low, high = (np.abs(np.asarray(y) - np.asarray(end)) for end in plot.errors[name])
-            axes.errorbar(x, y, np.stack([low, high]), fmt="none", ecolor=style["color"], elinewidth=1, capsize=2)
+            axes.errorbar(x, y, np.stack([low, high]), fmt="none", ecolor=colour, elinewidth=1, capsize=2)
         for text, a, b in zip((plot.labels or {}).get(name, ()), x, y, strict=False):
             axes.annotate(text, (a, b), xytext=(4, 3), textcoords="offset points", fontsize=7)
     if plot.log_x:

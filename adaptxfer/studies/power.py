@@ -6,10 +6,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.files import derived_seed
 from adaptxfer.studies.answers import metric_across, metric_within, scale_slope, slice_shift
+from adaptxfer.studies.diversity import advantage
 from adaptxfer.studies.gain import gain_matrix
+from adaptxfer.studies.generalise import split_gains
+from adaptxfer.studies.pairs import APART
+from adaptxfer.studies.selectors import ALL, BLIND, gain_cells, left_out
+from adaptxfer.studies.stats.correlation import rank_transfer
 from adaptxfer.studies.stats.estimate import ALPHA, Estimate
 from adaptxfer.studies.worlds import EASY, HARD, REFERENCE, SHIFTED, Simulation, World, simulate
 
@@ -40,6 +47,21 @@ def _gain(simulation: Simulation) -> Estimate:
     return replace(first.estimate, p=first.p_adjusted)
 
 
+def _ranks(simulation: Simulation) -> Estimate:
+    """How far the ranking on the benchmark carries over to held-out tasks."""
+    targets = list(dict.fromkeys(row.target_task for row in simulation.table.rows if row.study not in APART))
+    sides = [[name for name in targets if name.startswith(start)] for start in ("t", "h")]
+    split = split_gains(simulation.table, *sides)
+    return rank_transfer(split.before.mean(0), split.after, RESAMPLES)
+
+
+def _diversity(simulation: Simulation) -> Estimate:
+    """What looking at languages adds to the choice for languages left out."""
+    cells = gain_cells(simulation.table, simulation.features)
+    one, other = (left_out(cells, name, "lolo") for name in (ALL, BLIND))
+    return advantage(cells, one, other, np.ones(len(cells.gains), bool), {})[0]
+
+
 QUESTIONS: Mapping[str, Question] = {
     "gain": Question("null", "effect", "seeds", _gain),
     "metric": Question("positive", "rho", "intermediates", lambda s: metric_across(s.table, RESAMPLES)),
@@ -48,6 +70,8 @@ QUESTIONS: Mapping[str, Question] = {
         "scaling", "slope", "model sizes",
         lambda s: scale_slope(s.table, HARD, EASY, lambda name: name.split("-")[0]),
     ),
+    "generalise": Question("transfer", "transfer", "intermediates", _ranks),
+    "diversity": Question("interaction", "interaction", "languages", _diversity),
     "domain": Question(
         "cluster", "shift", "clusters",
         lambda s: slice_shift(s.table, "i01", "t01", (SHIFTED, REFERENCE), s.items_of, RESAMPLES),

@@ -12,6 +12,7 @@ import numpy as np
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.files import write_text
 from adaptxfer.studies.items import Items
+from adaptxfer.studies.languages import LanguageFeatures, features_text
 from adaptxfer.studies.pairs import OWN_SCORE
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row, write_csv
 
@@ -21,6 +22,7 @@ SIZES = {
 }
 """Parameters outside the embeddings of the two ladders of encoders."""
 
+FEATURES_FILE = "features.tsv"
 EASY, HARD = "easy", "hard"
 REFERENCE, SHIFTED = "reference", "shifted"
 
@@ -51,6 +53,8 @@ class World:
         cluster_sd: of the gain between clusters.
         item_sd: of the gain between items of a cluster.
         ladders: ladders of model sizes.
+        held_out: further target tasks, named h01 and so on, on which levels are others.
+        transfer: correlation of an intermediate's level on those with its level on the rest.
     """
 
     intermediates: int = 11
@@ -74,6 +78,8 @@ class World:
     cluster_sd: float = 8.0
     item_sd: float = 25.0
     ladders: tuple[str, ...] = ("xlmr",)
+    held_out: int = 0
+    transfer: float = 1.0
 
 
 WORLDS = {
@@ -83,6 +89,7 @@ WORLDS = {
     "interaction": World(languages=30, targets=3, interaction=1.5),
     "cluster": World(intermediates=2, targets=1, languages=3, shift=3.0, clusters=100),
     "scaling": World(intermediates=2, targets=7, languages=1, slope=1.0, by_target=0.5),
+    "transfer": World(effect=1.0, held_out=5, transfer=0.8),
 }
 """The worlds by name; ``replace`` changes what is planted."""
 
@@ -96,12 +103,14 @@ class Simulation:
         truth: planted numbers by name.
         gains: by intermediate and target the true gain, mean over languages.
         items: items by the key in ``Row.items``.
+        features: of languages: the distance that interacts, and noise.
     """
 
     table: RecordTable
     truth: dict[str, float]
     gains: dict[tuple[str, str], float]
     items: dict[str, Items] = field(default_factory=dict)
+    features: LanguageFeatures = field(default_factory=LanguageFeatures)
 
     def items_of(self, row: Row) -> Items | None:
         """The items of a row."""
@@ -131,11 +140,13 @@ def simulate(name: str, seed: int, world: World | None = None) -> Simulation:
 
 
 def save(simulation: Simulation, folder: Path) -> Path:
-    """Write ``table.csv`` and the items beside it, and return the table's path."""
+    """Write ``table.csv``, the items and the features beside it, and return the table's path."""
     for key, items in simulation.items.items():
         lines = zip(items.ids, items.clusters, items.above, items.below, strict=True)
         text = "".join(f"{name},{cluster},{a!r},{b!r}\n" for name, cluster, a, b in _plain(lines))
         write_text(folder / key, "item_id,cluster_id,score,weight\n" + text)
+    if simulation.features.names:
+        write_text(folder / FEATURES_FILE, features_text(simulation.features))
     write_csv(folder / "table.csv", simulation.table)
     return folder / "table.csv"
 
@@ -180,9 +191,14 @@ def _own(world: World, levels: np.ndarray, generator: np.random.Generator) -> np
 
 def _grid(world: World, generator: np.random.Generator) -> Simulation:
     """Intermediates by targets by languages by seeds, and each intermediate's own score."""
-    names, targets = _named("i", world.intermediates), _named("t", world.targets)
+    names, targets = _named("i", world.intermediates), [*_named("t", world.targets), *_named("h", world.held_out)]
+    held_out, world = world.held_out, replace(world, targets=len(targets))
     levels = generator.normal(0, world.between, len(names))
     gains = world.effect + levels[:, None, None] + np.zeros((1, world.targets, world.languages))
+    if held_out:
+        others = generator.normal(0, world.between, len(names))
+        elsewhere = world.transfer * levels + math.sqrt(1 - world.transfer**2) * others
+        gains[:, -held_out:] = world.effect + elsewhere[:, None, None]
     gains += generator.normal(0, world.by_target, (len(names), world.targets, 1))
     gains += generator.normal(0, world.by_language, gains.shape)
     form, distance = generator.normal(size=len(names)), generator.normal(size=world.languages)
@@ -194,7 +210,12 @@ def _grid(world: World, generator: np.random.Generator) -> Simulation:
         rows += _rows(scores, name, targets, world.seeds)
         rows += [_own_row(name, own + generator.normal(0, 0.3), s + 1) for s in range(world.seeds)]
     planted = {(n, t): float(gains[i, k].mean()) for i, n in enumerate(names) for k, t in enumerate(targets)}
-    return Simulation(RecordTable(tuple(rows)), {"effect": world.effect, "rho": world.rho}, planted)
+    truth = {"effect": world.effect, "rho": world.rho} | ({"transfer": world.transfer} if held_out else {})
+    truth |= {"interaction": world.interaction} if world.interaction else {}
+    known = np.stack([distance, generator.normal(size=world.languages)], 1)
+    codes = [f"l{k + 1:02d}" for k in range(world.languages)]
+    features = LanguageFeatures(("distance", "noise"), dict(zip(codes, known, strict=True)))
+    return Simulation(RecordTable(tuple(rows)), truth, planted, features=features)
 
 
 def _own_row(name: str, value: float, seed: int, checkpoint: str = "") -> Row:

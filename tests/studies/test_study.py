@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from adaptxfer.errors import AdaptxferError
-from adaptxfer.studies.study import domain_study, metric_study, scale_study, write_report
+from adaptxfer.studies.domain import domain_study
+from adaptxfer.studies.metric import metric_study
+from adaptxfer.studies.report import write_report
+from adaptxfer.studies.scale import scale_study
 from adaptxfer.studies.table import read_csv
 from adaptxfer.studies.worlds import EASY, HARD, REFERENCE, SHIFTED, changed, simulate
 
@@ -20,13 +23,14 @@ def family(name: str) -> str:
 
 
 def test_metric_within_is_found_where_across_is_reversed() -> None:
-    within, across = metric_study(simulate("simpson", 3, changed("simpson", rho=0.8)).table).claims
+    within, across = metric_study(simulate("simpson", 3, changed("simpson", rho=0.8)).table, outcomes=["gain"]).claims
     assert within.verdict == "supported" and across.verdict == "contradicted"
     assert within.estimate.n_units == across.estimate.n_units == 11
 
 
 def test_few_intermediates_are_described() -> None:
-    (claim,) = metric_study(simulate("positive", 1, changed("positive", intermediates=5)).table).claims
+    table = simulate("positive", 1, changed("positive", intermediates=5)).table
+    (claim,) = metric_study(table, outcomes=["gain"]).claims
     assert claim.verdict == "descriptive" and claim.estimate.n_units == 5
 
 
@@ -44,7 +48,7 @@ def test_a_gain_survives_a_shift_or_not(shift: float, verdict: str) -> None:
     made = simulate("cluster", 5, world)
     claims = domain_study(made.table, "t01", SLICES, made.items_of, 3.0, 500).claims
     assert [claim.verdict for claim in claims] == [verdict] * 2
-    assert claims[0].estimate.n_units == 200
+    assert claims[0].estimate.n_units == 100
 
 
 def test_wide_and_small_studies_say_so() -> None:
@@ -61,7 +65,7 @@ def test_wide_and_small_studies_say_so() -> None:
 def test_report(tmp_path: Path) -> None:
     report = metric_study(simulate("positive", 1).table)
     write_report(report, tmp_path)
-    assert (tmp_path / "report.md").read_text().startswith("**SIMULATED")
+    assert (tmp_path / "report.md").read_text().startswith("# Study: metric\n\n**SIMULATED")
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["origin"] == ["simulated"] and found["claims"][0]["n_units"] == 11
     assert read_csv(tmp_path / "table.csv").rows == report.table.rows

@@ -48,6 +48,10 @@ class Tally:
         places = np.fromiter((names.setdefault(name, len(names)) for name in clusters), int, len(clusters))
         self._sums[system, language] = (np.bincount(places, above), np.bincount(places, below))
 
+    def names(self) -> list[str]:
+        """The clusters in order of their appearance, that of ``sums``."""
+        return list(self._names)
+
     def sums(self) -> ClusterSums:
         """What was added, in order of the clusters' appearance."""
         above, below = (np.zeros((len(self._names), *self._shape), np.float32) for _ in range(2))

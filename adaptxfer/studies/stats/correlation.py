@@ -37,6 +37,39 @@ def within_target(metric: np.ndarray, gains: np.ndarray, permutations: int = 10_
     return Estimate(value, *fisher_interval(value, len(metric), 1.06), p, len(metric))
 
 
+def rank_transfer(one: np.ndarray, others: np.ndarray, permutations: int = 10_000, seed: int = 0) -> Estimate:
+    """Mean Kendall's tau (b) between a ranking and each row of another, p by permuting whole units.
+
+    The interval is Fisher's z with variance 0.437 / (n - 4) (Fieller, Hartley and Pearson 1957); that of a mean over
+    rows is no wider, and the rows share their units, so it is used for any number of them.
+
+    Args:
+        one: a value for each unit, such as the mean gain of an intermediate on a benchmark (I,).
+        others: values of the same units on other tasks (B, I).
+        permutations: drawn orders.
+        seed: of the drawing.
+    """
+    n = len(one)
+    if n < 3:
+        return Estimate(NAN, NAN, NAN, NAN, n)
+    signs, profile = _orders(np.asarray(one, float)[None])[0], _orders(np.asarray(others, float)).mean(0)
+    value = float((signs * profile).sum())
+    generator = np.random.default_rng(seed)
+    hits = 0
+    for _ in range(permutations):
+        order = generator.permutation(n)
+        hits += abs(float((signs[np.ix_(order, order)] * profile).sum())) >= abs(value) - 1e-12
+    low, high = fisher_interval(value, n - 1, 0.437) if n > 4 else (NAN, NAN)
+    return Estimate(value, low, high, (1 + hits) / (1 + permutations), n)
+
+
+def _orders(rows: np.ndarray) -> np.ndarray:
+    """Signs of all pairwise differences, scaled so that the product of two rows' sums to tau-b (B, I, I)."""
+    signs = np.sign(rows[:, :, None] - rows[:, None, :])
+    size = np.sqrt((signs**2).sum((1, 2), keepdims=True))
+    return np.divide(signs, size, out=np.zeros_like(signs), where=size > 0)
+
+
 def _permuted(ranks: np.ndarray, others: np.ndarray, permutations: int, seed: int) -> tuple[float, float]:
     """Mean correlation of ``ranks`` (I,) with the rows of ``others`` (T, I), and its two-sided permutation p."""
     z, zs = _standard(ranks[None]), _standard(others)

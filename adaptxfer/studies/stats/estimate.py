@@ -60,10 +60,10 @@ def verdict(estimate: Estimate, minimum: int, p: float | None = None, relevant: 
     return UNDERPOWERED if math.isfinite(relevant) and estimate.half_width > relevant else INCONCLUSIVE
 
 
-def correlation_verdict(estimate: Estimate) -> str:
+def correlation_verdict(estimate: Estimate, p: float | None = None) -> str:
     """The verdict on a positive correlation over units: below 7 descriptive, below 20 underpowered unless it is clear.
 
     An insignificant result on fewer than 20 units is underpowered: at 11 units a true 0.7 is missed half the time.
     """
-    found = verdict(estimate, DESCRIBE_BELOW)
+    found = verdict(estimate, DESCRIBE_BELOW, p)
     return UNDERPOWERED if found == INCONCLUSIVE and estimate.n_units < CONFIRM_FROM else found

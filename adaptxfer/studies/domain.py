@@ -1,0 +1,254 @@
+"""Study domain: does the gain of an intermediate task survive a shift of topic, question, length or data set?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from adaptxfer.console import Cell, Table
+from adaptxfer.errors import data_error
+from adaptxfer.files import derived_seed
+from adaptxfer.studies.answers import slice_shift
+from adaptxfer.studies.gain import resample_pairs
+from adaptxfer.studies.items import Items, load_items
+from adaptxfer.studies.outcomes import paired
+from adaptxfer.studies.pairs import APART, Pairs
+from adaptxfer.studies.plots import Forest, HeatMap, Line, Plot
+from adaptxfer.studies.report import Claim, Report
+from adaptxfer.studies.slices import axis_labels, sliced
+from adaptxfer.studies.stats.correction import holm
+from adaptxfer.studies.stats.estimate import (
+    ALPHA,
+    CONTRADICTED,
+    DESCRIPTIVE,
+    INCONCLUSIVE,
+    SUPPORTED,
+    UNDERPOWERED,
+    Estimate,
+)
+from adaptxfer.studies.stats.seeds import Spread, equivalence, paired_spread, t_interval
+from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
+
+CLUSTERS_NEEDED, ITEMS_NEEDED, SEEDS_NEEDED = 30, 200, 2
+"""Fewest clusters and items in each of two slices, and seeds of a comparison between data sets."""
+
+QUESTION = "Does the gain of an intermediate task on {} survive a shift, that is, change by less than {:g} points?"
+ItemsOf = Callable[[Row], Items | None]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The gain on one slice minus that on a reference, for one intermediate.
+
+    Args:
+        axis: what the slices differ in.
+        slices: the shifted one, then the reference.
+        intermediate: whose gain.
+        estimate: difference in points; ``n_units`` counts clusters, or seeds between data sets.
+        spreads: the parts of its variance.
+        enough: whether the slice is large enough for a test.
+        why: what is missing if not.
+    """
+
+    axis: str
+    slices: tuple[str, str]
+    intermediate: str
+    estimate: Estimate
+    spreads: tuple[Spread, ...]
+    enough: bool
+    why: str = ""
+
+
+def domain_study(
+    table: RecordTable,
+    target: str,
+    slices: tuple[str, str] | None = None,
+    items_of: ItemsOf = load_items,
+    margin: float = 1.0,
+    resamples: int = 10_000,
+    axes: Sequence[str] = (),
+    chain: Sequence[str] = (),
+) -> Report:
+    """Does the gain of each intermediate survive a shift, that is, differ by less than ``margin`` points?
+
+    Each claim is of equivalence (two one-sided tests), corrected over all claims (Holm); it is contradicted if the
+    whole interval lies beyond the margin.
+
+    Args:
+        table: rows of the target with items.
+        target: target task.
+        slices: the shifted slice, then the reference, where the rows name slices.
+        items_of: where the items of a row come from.
+        margin: largest difference that does not matter, in points.
+        resamples: bootstrap draws.
+        axes: as ``axis_labels``; each slice stands against all other items.
+        chain: target tasks, each compared with the one before it.
+
+    Raises:
+        AdaptxferError: if runs of a slice, or their items, are missing.
+    """
+    if target not in table.values("target_task"):
+        raise data_error(f"The records hold no run on {target}.", f"They have {', '.join(_targets(table))}.")
+    found = _of_slices(table, target, "slice", [slices], items_of, resamples) if slices else []
+    for axis in axes:
+        name, labels = axis_labels(axis, table, target)
+        rows, load, sizes = sliced(table, target, labels, items_of)
+        pairs = [(part, f"not {part}") for part in dict.fromkeys(labels.values()) if f"not {part}" in sizes]
+        found += _of_slices(rows, target, name, pairs, load, resamples, sizes)
+    found += _of_chain(table, chain, items_of, resamples)
+    if not found:
+        raise data_error("There is nothing to compare.", "Give --axes, --shifted and --reference, or --chain.")
+    options = {"target": target, "margin": margin, "resamples": resamples, "axes": list(axes), "chain": list(chain)}
+    notes = [
+        "All of MLQA, XQuAD, TyDiQA and SQuAD is Wikipedia: slices differ in topic and form, not in genre.",
+        "squad_v1 and squad_v2 as intermediate of a target that trains on SQuAD are the same data (same-source).",
+    ]
+    return Report(
+        "domain", QUESTION.format(target, margin), table, _claims(found, target, margin), (_sizes(found),),
+        _plots(found, table, target, margin), tuple(notes), options,
+    )  # fmt: skip
+
+
+def _targets(table: RecordTable) -> list[str]:
+    return sorted({row.target_task for row in table.rows if row.study not in APART})
+
+
+def _intermediates(table: RecordTable, target: str) -> list[str]:
+    rows = [row for row in table.rows if row.target_task == target and row.study not in APART]
+    return [name for name in dict.fromkeys(row.intermediate for row in rows) if name != NONE]
+
+
+def _of_slices(
+    table: RecordTable, target: str, axis: str, pairs: Sequence[tuple[str, str]], items_of: ItemsOf, resamples: int,
+    sizes: dict[str, int] | None = None,
+) -> list[Shift]:  # fmt: skip
+    found = []
+    for slices in pairs:
+        fewest = min(sizes[part] for part in slices) if sizes else ITEMS_NEEDED
+        for name in _intermediates(table, target):
+            estimate = slice_shift(table, name, target, slices, items_of, resamples)
+            few = [f"{CLUSTERS_NEEDED} clusters"] if estimate.n_units < CLUSTERS_NEEDED else []
+            few += [f"{ITEMS_NEEDED} questions, not {fewest}"] if fewest < ITEMS_NEEDED else []
+            why = f"a slice needs {' and '.join(few)}" if few else ""
+            spread = Spread(estimate.error**2, max(1, estimate.n_units - 1))
+            found.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
+    return found
+
+
+def _of_chain(table: RecordTable, chain: Sequence[str], items_of: ItemsOf, resamples: int) -> list[Shift]:
+    """Each data set against the one before it, in the languages that both have, paired by seed."""
+    if missing := [name for name in chain if name not in _targets(table)]:
+        raise data_error(f"The records hold no run on {missing[0]}.", f"They have {', '.join(_targets(table))}.")
+    known = {pairs.target: pairs for pairs in paired(table)}
+    found = []
+    for before, after in pairwise(chain):
+        if before not in known or after not in known:
+            raise data_error(f"{before} and {after} have no gains to compare.", "Score both with and without.")
+        one, two = _shared_languages(known[after], known[before])
+        drawn = [resample_pairs(p, resamples, derived_seed(0, p.target), items_of, []) for p in (one, two)]
+        labels = [label for label in one.labels() if label in two.labels()]
+        differences = {label: _seed_differences(one, two, label) for label in labels}
+        seeds = paired_spread([d for d in differences.values() if len(d)])
+        for label, values in differences.items():
+            if not len(values):
+                continue
+            parts = [seeds.over(len(values))]
+            parts += [d.spread(p.labels().index(label)) for d, p in zip(drawn, (one, two), strict=True) if d]
+            estimate = t_interval(float(values.mean()), parts, len(values))
+            enough = len(values) >= SEEDS_NEEDED and not math.isnan(estimate.p)
+            why = "" if enough else f"{SEEDS_NEEDED} seeds are needed"
+            found.append(Shift("data set", (after, before), label, estimate, tuple(parts), enough, why))
+    return found
+
+
+def _shared_languages(one: Pairs, other: Pairs) -> tuple[Pairs, Pairs]:
+    shared = [language for language in one.languages if language in other.languages]
+    if not shared:
+        raise data_error(f"{one.target} and {other.target} share no language.", "Score both in one language.")
+
+    def cut(pairs: Pairs) -> Pairs:
+        places = [pairs.languages.index(language) for language in shared]
+        rows = {key: tuple(by[place] for place in places) for key, by in pairs.rows.items()}
+        return replace(pairs, languages=tuple(shared), rows=rows)
+
+    return cut(one), cut(other)
+
+
+def _seed_differences(one: Pairs, two: Pairs, label: str) -> np.ndarray:
+    """Gain on one minus gain on the other for the seeds that both have, mean over languages (S,)."""
+    seeds = [seed for seed in one.seeds(label) if seed in two.seeds(label)]
+    sides = [p.differences(label).mean(0)[[p.seeds(label).index(s) for s in seeds]] for p in (one, two)]
+    return sides[0] - sides[1]
+
+
+def _claims(found: Sequence[Shift], target: str, margin: float) -> tuple[Claim, ...]:
+    tested = [equivalence(s.estimate.value, s.spreads, margin) if s.enough else math.nan for s in found]
+    claims = []
+    for shift, p in zip(found, map(float, holm(tested)), strict=True):
+        between = shift.axis == "data set"
+        on = "" if between else f" on {target}"
+        where = shift.slices[0] if between else f"{shift.axis} {shift.slices[0]}"
+        same = f"is the same on {where} as on {shift.slices[1]}, to {margin:g} points"
+        said = f"The gain of {shift.intermediate}{on} {same}."
+        estimate, unit = replace(shift.estimate, p=p), "seeds" if between else "clusters"
+        claims.append(Claim(said, estimate, unit, survives(shift, p, margin), shift.why))
+    return tuple(claims)
+
+
+def survives(shift: Shift, p: float, margin: float) -> str:
+    """The verdict on "the gain is the same to ``margin`` points"; ``p`` is that of the equivalence test."""
+    estimate = shift.estimate
+    if not shift.enough or math.isnan(p):
+        return DESCRIPTIVE
+    if p <= ALPHA:
+        return SUPPORTED
+    if estimate.high < -margin or estimate.low > margin:
+        return CONTRADICTED
+    return UNDERPOWERED if estimate.half_width > margin else INCONCLUSIVE
+
+
+def _sizes(found: Sequence[Shift]) -> Table:
+    """How the shifts lie over intermediates, one line a slice."""
+    rows: list[list[Cell]] = []
+    for axis, slices in dict.fromkeys((s.axis, s.slices) for s in found):
+        mine = [s for s in found if (s.axis, s.slices) == (axis, slices)]
+        values = [s.estimate.value for s in mine]
+        ends = [f"{min(values):+.1f}", f"{float(np.mean(values)):+.1f}", f"{max(values):+.1f}"]
+        rows.append([axis, *slices, *ends, min(s.estimate.n_units for s in mine), "yes" if mine[0].enough else "no"])
+    numbers = [(name, "right") for name in ("least", "mean", "most", "n")]
+    columns = ["axis", "slice", "against", *numbers, "enough"]
+    return Table("Shifts of the gain over intermediates", columns, rows, "points; n: clusters, or seeds of a data set")
+
+
+def _plots(found: Sequence[Shift], table: RecordTable, target: str, margin: float) -> dict[str, Plot]:
+    lines = []
+    for s in found:
+        e, p = s.estimate, equivalence(s.estimate.value, s.spreads, margin)
+        label = f"{s.intermediate}: {s.slices[0]} against {s.slices[1]}"
+        lines.append(Line(label, e.value, e.low, e.high, survives(s, p, margin)))
+    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict before correction"
+    plots: dict[str, Plot] = {"shifts": Forest("Gain on a slice minus gain on its reference", lines, "points", margin,
+                                               caption)}  # fmt: skip
+    return plots | _pair_maps(table, target)
+
+
+def _pair_maps(table: RecordTable, target: str) -> dict[str, Plot]:
+    """Gains by language of the context and of the question, where the languages are pairs."""
+    mine = [row for row in table.rows if row.target_task == target and row.slice == WHOLE]
+    if not any("-" in row.language for row in mine):
+        return {}
+    plots: dict[str, Plot] = {}
+    for pairs in paired(RecordTable(tuple(mine))):
+        sides = [(language.split("-")[0], language.split("-")[-1]) for language in pairs.languages]
+        names = sorted({name for both in sides for name in both})
+        for label in pairs.labels():
+            values = np.full((len(names), len(names)), np.nan)
+            for (one, other), gain in zip(sides, pairs.differences(label).mean(1), strict=True):
+                values[names.index(one), names.index(other)] = gain
+            title = f"Gain of {label} on {target} by context (rows) and question (columns)"
+            plots[f"pairs-{label}"] = HeatMap(title, names, names, values)
+    return plots

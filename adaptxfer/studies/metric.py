@@ -1,0 +1,175 @@
+"""Study metric: which score of an intermediate module tells what it will bring?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from adaptxfer.console import Cell, Table
+from adaptxfer.errors import AdaptxferError, data_error
+from adaptxfer.studies.answers import joined, metric_across, metric_within
+from adaptxfer.studies.outcomes import OUTCOMES, mean_gains, outcome, own_metrics, own_scores
+from adaptxfer.studies.plots import HeatMap, Points
+from adaptxfer.studies.report import Claim, Report
+from adaptxfer.studies.selection import regret
+from adaptxfer.studies.stats.correction import holm
+from adaptxfer.studies.stats.correlation import compare_dependent
+from adaptxfer.studies.stats.estimate import CONFIRM_FROM, DESCRIBE_BELOW, Estimate, correlation_verdict
+from adaptxfer.studies.table import RecordTable
+from adaptxfer.studies.views import p_text
+
+LOWER_IS_BETTER = ("nll", "ece")
+CLEAR = ("supported", "contradicted")
+Grid = dict[tuple[str, str], Estimate]
+
+
+def metric_study(
+    table: RecordTable, metrics: Sequence[str] = (), outcomes: Sequence[str] = (), permutations: int = 10_000
+) -> Report:
+    """Do intermediates, or checkpoints of one, that score higher themselves lead to more?
+
+    The claims, one for each design, metric and outcome, are one family (Holm). The first metric is ``score``, the main
+    one of each intermediate; others exist only where the intermediate's kind has them.
+
+    Args:
+        table: own scores and gains.
+        metrics: of own scores; empty for all that at least three intermediates have.
+        outcomes: names of ``OUTCOMES``; empty for all that the records have.
+        permutations: drawn orders of the intermediates.
+
+    Raises:
+        AdaptxferError: if fewer than three intermediates have an own score and gains.
+    """
+    metric_across(table, 1)  # says what is missing
+    names = list(metrics) or _metrics(table)
+    wanted = list(outcomes) or [name for name in OUTCOMES if outcome(table, name)]
+    within: Grid = {}
+    if any(checkpoint for _, checkpoint in own_scores(table)):
+        within = {(m, o): metric_within(table, m, o) for m in names for o in wanted}
+    across: Grid = {}
+    for m in names:
+        for o in wanted:
+            try:
+                across[m, o] = metric_across(table, permutations, metric=m, to=o)
+            except AdaptxferError:  # too few intermediates have it: not asked of this metric
+                continue
+    claims = _claims([("checkpoint of an intermediate task", within), ("intermediate task", across)])
+    clear = {key for key, c in zip(across, claims[len(within) :], strict=True) if c.verdict in CLEAR}
+    views = [_decisions(table, names), *_comparison(table, names)]
+    notes = ["Correlations over fewer than seven intermediates only describe; below twenty they explore."]
+    options = {"metrics": names, "outcomes": wanted, "permutations": permutations}
+    return Report(
+        "metric", "Which score of an intermediate module tells what it will bring to target tasks?", table,
+        tuple(claims), tuple(views), _plots(table, names, wanted, across, clear), tuple(notes), options,
+    )  # fmt: skip
+
+
+def _metrics(table: RecordTable) -> list[str]:
+    """``score``, and what else at least three intermediates have; not what repeats the main metric of all of them."""
+    names = [name for name in [*own_metrics(table), "normalised"] if name != "majority"]
+    seen: list[dict] = []
+    found = []
+    for name in names:
+        own = own_scores(table, name)
+        if len({key[0] for key in own}) >= 3 and own not in seen:
+            seen.append(own)
+            found.append(name)
+    return found
+
+
+def _claims(designs: Sequence[tuple[str, Grid]]) -> list[Claim]:
+    entries = [(what, key, estimate) for what, grid in designs for key, estimate in grid.items()]
+    tested = [e.p if e.n_units >= DESCRIBE_BELOW else math.nan for _, _, e in entries]
+    claims = []
+    for (what, (metric, to), estimate), p in zip(entries, map(float, holm(tested)), strict=True):
+        text = f"A better {what} by {metric} leads to {_meaning(to)} (correlation)."
+        if metric in LOWER_IS_BETTER:
+            text = text.replace("better", "lower-scoring").replace("by", "in")
+            estimate = Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.p, estimate.n_units)
+        claims.append(Claim(text, estimate, "intermediates", correlation_verdict(estimate, p), _why(estimate)))
+    return claims
+
+
+def _why(estimate: Estimate) -> str:
+    if estimate.n_units < DESCRIBE_BELOW:
+        return f"{DESCRIBE_BELOW} intermediates are needed"
+    return "exploratory" if estimate.n_units < CONFIRM_FROM else ""
+
+
+def _meaning(to: str) -> str:
+    said = ("a larger gain", "higher scores in other languages", "higher English scores", "a larger gap to English")
+    return dict(zip(OUTCOMES, said, strict=True))[to]
+
+
+def _decisions(table: RecordTable, metrics: Sequence[str]) -> Table:
+    """What choosing by each metric costs, mean over targets."""
+    gains = {name: by for (name, checkpoint), by in mean_gains(table).items() if not checkpoint}
+    targets = sorted(set.intersection(*(set(by) for by in gains.values())))
+    rows: list[list[Cell]] = []
+    for metric in metrics:
+        own = {name: value for (name, checkpoint), value in own_scores(table, metric).items() if not checkpoint}
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        scores = {name: sign * own[name] for name in gains if name in own}
+        if len(scores) < 2 or not targets:
+            continue
+        lost = [regret(scores, {name: gains[name][t] for name in scores}) for t in targets]
+        rows.append([metric, f"{np.mean(lost):.2f}", f"{max(lost):.2f}", len(scores), len(targets)])
+    names = [(name, "right") for name in ("regret", "worst", "intermediates", "targets")]
+    return Table("Choosing by each metric", ["metric", *names], rows,
+                 "points lost against the best of the intermediates that have the metric")  # fmt: skip
+
+
+def _comparison(table: RecordTable, metrics: Sequence[str]) -> list[Table]:
+    """Which of two metrics goes more with the mean gain (Williams's t)."""
+    gains, rows = mean_gains(table), []
+    for place, first in enumerate(metrics):
+        for second in metrics[place + 1 :]:
+            one, other = own_scores(table, first), own_scores(table, second)
+            shared = {key: one[key] for key in one.keys() & other.keys()}
+            try:
+                names, a, matrix = joined(shared, gains)
+            except AdaptxferError:
+                continue
+            b, y = np.array([other[name, ""] for name in names]), matrix.mean(0)
+            if min(x.std() for x in (a, b, y)) < 1e-12:
+                continue
+            r = np.corrcoef([a, b, y])
+            found = compare_dependent(r[0, 2], r[1, 2], r[0, 1], len(names))
+            rows.append([first, second, f"{r[0, 2]:+.2f}", f"{r[1, 2]:+.2f}", p_text(found.p), len(names)])
+    columns = ["metric", "against", *((name, "right") for name in ("r", "r of the other", "p", "intermediates"))]
+    caption = "Pearson with the mean gain; p: Williams's t for the difference, not corrected (exploratory)"
+    return [Table("Metrics against one another", columns, rows, caption)] if rows else []
+
+
+def _plots(
+    table: RecordTable, metrics: Sequence[str], wanted: Sequence[str], across: Grid, clear: set[tuple[str, str]]
+) -> dict[str, Points | HeatMap]:
+    own, gains = own_scores(table), mean_gains(table)
+    groups: dict[str, tuple[list[float], list[float]]] = {}
+    for key in sorted(own.keys() & gains.keys()):
+        x, y = groups.setdefault(key[0], ([], []))
+        x.append(own[key])
+        y.append(float(np.mean(list(gains[key].values()))))
+    groups = {name: tuple(map(list, zip(*sorted(zip(*xy, strict=True)), strict=True))) for name, xy in groups.items()}  # type: ignore[misc]
+    values = np.array([[across[m, o].value if (m, o) in across else np.nan for o in wanted] for m in metrics])
+    marks = [["*" if (m, o) in clear else "" for o in wanted] for m in metrics]
+    return {
+        "score-and-gain": Points("Own score and gain", "score on the intermediate task itself", "mean gain in points",
+                                 groups, joined=any(key[1] for key in own)),
+        "correlations": HeatMap("Mean within-target correlation over intermediates", metrics, wanted, values, marks,
+                                "Spearman", "* significant after correction"),
+    }  # fmt: skip
+
+
+def check_names(metrics: Sequence[str], outcomes: Sequence[str], table: RecordTable) -> None:
+    """Refuse names the table does not know.
+
+    Raises:
+        AdaptxferError: naming the first of them.
+    """
+    for names, known in ((metrics, [*own_metrics(table), "normalised"]), (outcomes, list(OUTCOMES))):
+        for name in names:
+            if name not in known:
+                raise data_error(f"The records have no {name!r}.", f"Known: {', '.join(known)}.")
