@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from adaptxfer.metrics.registry import find_metric
@@ -23,7 +25,16 @@ def score_records(spec: TaskSpec, language: str, records: Sequence[Record]) -> d
     if entry.name == "retrieval_accuracy":  # the vectors are gone by now; the records hold who was found
         return _retrieval_scores(records)
     scores = entry.score(**_inputs(spec, language, records, entry.inputs))
-    return {**scores, "n": int(scores["n"]), main_metric(spec): entry.main_score(scores)}
+    main = main_metric(spec)
+    return {**scores, "n": int(scores["n"]), main: entry.main_score(scores), **_member_scores(spec, language, records)}
+
+
+def _member_scores(spec: TaskSpec, language: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Of a pooled task the main score of each member too, and their plain mean: the other reading of "accuracy"."""
+    main, alone = main_metric(spec), replace(spec, pool=())
+    parts = {name: [record for record in records if record["id"].startswith(f"{name}/")] for name in spec.pool}
+    members = {name: score_records(alone, language, part)[main] for name, part in parts.items() if part}
+    return {f"{main}_members": fmean(members.values()), "members": members} if members else {}
 
 
 def _inputs(spec: TaskSpec, language: str, records: Sequence[Record], wanted: Sequence[str]) -> Mapping[str, Any]:

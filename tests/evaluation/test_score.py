@@ -62,6 +62,16 @@ def test_tags(task) -> None:
     assert scores["f1"] == pytest.approx(200 / 3)
 
 
+def test_a_pooled_task_has_both_accuracies(task) -> None:
+    pooled = replace(task("weather"), pool=("mnli", "snli", "anli_r1"))
+    right = {"mnli/0": True, "mnli/1": True, "mnli/2": False, "snli/0": False}
+    records = [{"id": key, "gold": "wet", "predicted": "wet" if hit else "dry"} for key, hit in right.items()]
+    scores = score_records(pooled, "en", records)
+    assert scores["accuracy"] == 50.0 and scores["accuracy_members"] == pytest.approx(100 / 3)
+    assert scores["members"] == {"mnli": pytest.approx(200 / 3), "snli": 0.0}
+    assert "members" not in score_records(task("weather"), "en", records)
+
+
 def test_domains_add_up_to_the_whole(task) -> None:
     right = [True, False, False, True, True]
     records = [
