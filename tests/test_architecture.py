@@ -19,6 +19,7 @@ PACKAGE = ROOT / "adaptxfer"
 ROOMS = (
     {"errors"},
     {"files"},
+    {"ranks"},
     {"_tables", "_progress"},
     {"console"},
     {"embedded"},
@@ -54,7 +55,7 @@ HEAVY = {"torch", "transformers", "datasets", "adapters", "peft", "evaluate", "a
 NEVER_HEAVY = {"errors", "files", "console", "_tables", "_progress", "embedded"}
 """Rooms that import no heavy library anywhere."""
 
-LIGHT_AT_THE_TOP = NEVER_HEAVY | {"tasks", "metrics", "runs", "cli", "api", "__init__"}
+LIGHT_AT_THE_TOP = NEVER_HEAVY | {"ranks", "tasks", "metrics", "runs", "cli", "api", "__init__"}
 """Rooms that must be importable quickly: heavy libraries only inside functions."""
 
 ALONE = {"adapters": "modules/bottleneck.py", "peft": "modules/lora.py"}

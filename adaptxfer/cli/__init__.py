@@ -10,10 +10,12 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from adaptxfer import ranks
 from adaptxfer.console import Console, console, set_console
 from adaptxfer.errors import DATA, INTERRUPTED, USE, AdaptxferError, nearest, use_error
 
@@ -24,7 +26,7 @@ BUG = 70
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (0 done, 1 wrong use, 2 data, 3 training, 130 Ctrl-C)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    set_console(Console())
+    set_console(_console())
     try:
         with _terminate_as_interrupt():
             return _run(words)
@@ -40,7 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _bug(error, words)
 
 
+TOGETHER = ("train-intermediate", "transfer", "evaluate")
+"""Commands that several processes carry out together."""
+
+
+def _console() -> Console:
+    """The console of this process; of several the first alone prints."""
+    if ranks.is_first():
+        return Console()
+    quiet = Path(os.devnull).open("w")
+    return Console("plain", quiet, quiet)
+
+
 def _run(words: list[str]) -> int:
+    if ranks.size() > 1 and words[:1] and words[0] not in TOGETHER:
+        raise use_error(
+            f"{words[0]} runs in one process, but {ranks.size()} were started.",
+            f"torchrun and accelerate launch go with {', '.join(TOGETHER)}.",
+        )
     from adaptxfer.cli.app import app
 
     try:
@@ -71,6 +90,9 @@ def _usage(error: Any) -> AdaptxferError:
 
 
 def _fail(error: AdaptxferError, words: Sequence[str]) -> int:
+    if ranks.is_alone_with(error):
+        set_console(Console("plain"))
+        error.message = f"Process {ranks.rank()}: {error.message}"
     if "--json" in words:
         console().mode = "json"
     if error.code == INTERRUPTED and not error.hint:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adaptxfer import ranks
 from adaptxfer.data import decode
 from adaptxfer.data.batches import evaluation_batches, pack
 from adaptxfer.data.features import Features
@@ -39,19 +40,23 @@ def predict(
 
 @torch.inference_mode()
 def head_scores(model: AdaptedModel, task: str, features: Features, batch_tokens: int) -> np.ndarray:
-    """What the head gives, in packed order: (S, labels), (S,), (T, labels) or (T, 2) by kind."""
+    """What the head gives, in packed order: (S, labels), (S,), (T, labels) or (T, 2) by kind.
+
+    Of several processes each computes a share, and all get the whole.
+    """
     model.eval()
     device = next(model.parameters()).device
     per_token = features.kind in ("tag", "span")
     found: np.ndarray | None = None
-    for units in evaluation_batches(features, batch_tokens):
+    for units, counts in ranks.own(evaluation_batches(features, batch_tokens)):
         batch = pack(features, units).to(device)
         output = model(task, batch.ids, batch.bounds).float().cpu().numpy()
         if found is None:
             rows = len(features.ids) if per_token else len(features.example)
             found = np.zeros((rows, *output.shape[1:]), np.float32)
-        found[batch.positions if per_token else batch.sequences] = output
-    return np.zeros((0,), np.float32) if found is None else found
+        if counts:
+            found[batch.positions if per_token else batch.sequences] = output
+    return np.zeros((0,), np.float32) if found is None else ranks.total(torch.from_numpy(found)).numpy()
 
 
 def _classify(

@@ -32,7 +32,7 @@ def describe_training(stage: TrainStage) -> dict[str, Any]:
     steps = stage.settings["max_steps"] or max(1, round(passes))
     modules, fusions = trained_parts(stage.how, stage.tree, stage.module)
     return {
-        "stage": _folder_name(stage),
+        "stage": stage.folder,
         "state": _state(stage),
         "composition": draw(stage.tree, (*modules, *fusions)) if stage.ask.method != "full" else "encoder  (trains)",
         "training_examples": dict(zip((source.name for source in stage.sources), examples, strict=True)),
@@ -54,7 +54,7 @@ def describe_transfer(plan: Transfer) -> list[dict[str, Any]]:
     name = f"evaluate-{plan.task.name}"
     if plan.training is None:
         stage: EvaluateStage = plan.evaluation(None)
-        return [{"stage": _folder_name(stage), "state": _state(stage), "languages": list(stage.languages)}]
+        return [{"stage": stage.folder, "state": _state(stage), "languages": list(stage.languages)}]
     from adaptxfer.evaluation.evaluate import evaluation_languages
 
     languages = evaluation_languages(plan.task, plan.ask.data_dir, plan.wish.languages, plan.wish.split)
@@ -68,7 +68,7 @@ def describe_merge(stage: MergeStage) -> dict[str, Any]:
     parts = [{"run": bundle.folder.name, "task": bundle.task, "weight": None if soup else share}
              for share, bundle in zip(shares, stage.bundles, strict=True)]  # fmt: skip
     return {
-        "stage": _folder_name(stage),
+        "stage": stage.folder,
         "state": _state(stage),
         "method": stage.bundles[0].method,
         **stage.recipe.to_dict(len(stage.bundles)),
@@ -133,10 +133,6 @@ def plan_views(plans: Sequence[dict[str, Any]]) -> list[Table | str]:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _folder_name(stage: TrainStage | EvaluateStage | MergeStage) -> str:
-    return f"{stage.kind}-{stage.name}-{stage.hash}"
 
 
 def _state(stage: TrainStage | EvaluateStage | MergeStage) -> str:

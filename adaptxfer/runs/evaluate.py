@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adaptxfer import ranks
 from adaptxfer.console import console
 from adaptxfer.encoder.load import Encoder, body_parameters, load_encoder
 from adaptxfer.errors import AdaptxferError
@@ -32,13 +33,14 @@ def run_evaluation(stage: EvaluateStage) -> Run:
         AdaptxferError: for data or bundles that cannot be used.
     """
     store = RunStore(stage.ask.runs)
-    found = store.look(stage.kind, stage.name, stage.hash)
-    if found is not None and found.status == "finished" and not stage.ask.fresh:
-        return found
-    check_machine(stage.ask.kernels)
-    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
-        if run.status != "finished":
-            _evaluate(stage, run)
+    with ranks.together():
+        if not stage.ask.fresh and ranks.first(lambda: store.is_finished(stage.kind, stage.name, stage.hash)):
+            return Run(store.root / stage.folder)
+        check_machine(stage.ask.kernels)
+        with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
+            if run.status != "finished":
+                _evaluate(stage, run)
+        ranks.wait()  # until all is written
     return Run(run.path)
 
 
@@ -55,7 +57,7 @@ def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
     )  # fmt: skip
     run.update(splits=splits, n_params=size)
     setting = Setting(encoder.tokenizer, stage.ask.data_dir, BATCH_TOKENS, stage.max_length, stage.limit, stage.layers)
-    results = _reused(stage, run, splits)
+    results = ranks.first(lambda: _reused(stage, run, splits))
     rest = [code for code in stage.languages if code not in {result.language for result in results}]
     with console().progress(len(stage.languages), f"{stage.name} by language", len(results)) as bar:
         for result in evaluate_languages(model, stage.head or "", stage.task, rest, setting, stage.split):

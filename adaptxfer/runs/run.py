@@ -243,6 +243,32 @@ class OpenRun(Run):
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
 
+class FollowedRun(OpenRun):
+    """The run folder as processes besides the first hold it: they keep its manifest in mind and write nothing."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], manifest: Manifest) -> None:
+        super().__init__(path, Lock(path), identity)
+        self.manifest, self.problem = manifest, ""
+
+    def _save(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def append_log(self, entry: Mapping[str, Any]) -> None:
+        """Nothing: the first process writes."""
+
+    def cut_log(self, step: int) -> None:
+        """Nothing: the first process writes."""
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """Nothing: the first process writes."""
+
+    def _write_lines(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        pass
+
+    def remove_checkpoint(self) -> None:
+        """Nothing: the first process writes."""
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a run folder; empty if it has none.
 

@@ -42,6 +42,11 @@ class Stage:
         """Eight hex digits of the identity."""
         return content_hash({"schema": SCHEMA, "kind": self.kind, "seed": self.seed, **self.identity()})
 
+    @property
+    def folder(self) -> str:
+        """The name of its run folder."""
+        return f"{self.kind}-{self.name}-{self.hash}"
+
 
 @dataclass(frozen=True)
 class Mixture:

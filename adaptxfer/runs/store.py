@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from adaptxfer import ranks
 from adaptxfer.errors import data_error, nearest, use_error
 from adaptxfer.files import check_name, write_error
 from adaptxfer.runs.lock import NAME as LOCK
 from adaptxfer.runs.lock import Lock, is_held
-from adaptxfer.runs.run import OpenRun, Run
+from adaptxfer.runs.run import FollowedRun, OpenRun, Run
 
 KINDS = ("intermediate", "target", "evaluate", "merged")
 FOLDER = re.compile(rf"({'|'.join(KINDS)})-([A-Za-z0-9_-]+)-([0-9a-f]{{8}})")
@@ -42,8 +43,15 @@ class RunStore:
         path = self.folder(kind, name, hash8)
         return Run(path) if path.is_dir() else None
 
+    def is_finished(self, kind: str, name: str, hash8: str) -> bool:
+        """Whether the run of a stage is there as a whole."""
+        found = self.look(kind, name, hash8)
+        return found is not None and found.status == "finished"
+
     def open(self, kind: str, name: str, hash8: str, fresh: bool = False) -> OpenRun:
         """Lock the folder of a stage for writing, made if it does not exist.
+
+        Of several processes the first locks it and writes; the others get a run that writes nothing.
 
         Args:
             kind: one of ``KINDS``.
@@ -54,14 +62,29 @@ class RunStore:
         Raises:
             AdaptxferError: if another process writes there, or the folder is not a run.
         """
-        path = self.folder(kind, name, hash8)
+        path, identity = self.folder(kind, name, hash8), {"kind": kind, "name": name, "hash": hash8}
+        opened: list[OpenRun] = []
+
+        def open_here() -> tuple[str, dict[str, Any]]:
+            opened.append(self._open(path, identity, fresh))
+            return path.name, opened[0].manifest
+
+        folder, manifest = ranks.first(open_here)
+        if folder != path.name:
+            raise data_error(
+                f"The processes disagree about what to do: {folder} or {path.name}.",
+                "All of them must see the same files: use a folder that every machine shares.",
+            )
+        return opened[0] if opened else FollowedRun(path, identity, manifest)
+
+    def _open(self, path: Path, identity: dict[str, Any], fresh: bool) -> OpenRun:
         _refuse_foreign(path)
         lock = Lock(path)
         lock.take()
         try:
             if fresh:
                 _empty(path)
-            run = OpenRun(path, lock, {"kind": kind, "name": name, "hash": hash8})
+            run = OpenRun(path, lock, identity)
             if run.problem:
                 raise data_error(run.problem, "Use --fresh to run it again.")
         except BaseException:

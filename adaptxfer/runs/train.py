@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from adaptxfer import ranks
 from adaptxfer.console import console
 from adaptxfer.encoder.load import Encoder, load_encoder, load_masked_head
 from adaptxfer.kernels.dispatch import check_machine, using
@@ -23,27 +24,30 @@ from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
-from adaptxfer.training import Steps, TrainingOptions, TrainingResult, train
+from adaptxfer.training import TrainingResult, train
 from adaptxfer.training.graphs import check_graphs
 
 
 def run_training(stage: TrainStage) -> Bundle:
     """Train a stage, continue it, or return its bundle if it is finished.
 
+    Of several processes (see `adaptxfer.ranks`) all must call this with the same stage.
+
     Raises:
         AdaptxferError: for data, model or composition that cannot be used, diverged or interrupted training.
     """
     store = RunStore(stage.ask.runs)
-    found = store.look(stage.kind, stage.name, stage.hash)
-    if found is not None and found.status == "finished" and not stage.ask.fresh:
-        console().note(f"{found.name} is finished already.")
-        return read_bundle(found.path)
-    check_machine(stage.ask.kernels)
-    check_graphs(stage.settings.training(stage.seed))
-    with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
-        if run.status == "finished":  # another process was faster
-            return read_bundle(run.path)
-        return _train(stage, run)
+    with ranks.together():
+        if not stage.ask.fresh and ranks.first(lambda: store.is_finished(stage.kind, stage.name, stage.hash)):
+            console().note(f"{stage.folder} is finished already.")
+            return read_bundle(store.root / stage.folder)
+        check_machine(stage.ask.kernels)
+        check_graphs(stage.settings.training(stage.seed))
+        with store.open(stage.kind, stage.name, stage.hash, fresh=stage.ask.fresh) as run, using(stage.ask.kernels):
+            # finished: another command was faster
+            bundle = read_bundle(run.path) if run.status == "finished" else _train(stage, run)
+        ranks.wait()  # until all is written
+        return bundle
 
 
 def _train(stage: TrainStage, run: OpenRun) -> Bundle:
@@ -51,7 +55,8 @@ def _train(stage: TrainStage, run: OpenRun) -> Bundle:
     encoder = load_encoder(stage.ask.model, stage.ask.revision)
     for parent in stage.parents:
         check_base(parent, encoder.base)
-    steps, dev, data = prepare_data(stage, encoder, options)
+    with ranks.first_goes_ahead():  # and leaves the features to the others
+        steps, dev, data = prepare_data(stage, encoder, options)
     with quiet_libraries():
         model = build_model(stage, encoder)
     trained = model.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
@@ -148,16 +153,14 @@ def _finish(
     if MLM in model.heads:  # it belongs to the base model
         del model.heads[MLM]
     heads = {name: model.head(name).spec for name in model.heads}
-    bundle = save_bundle(
-        model,
-        Bundle(run.path, encoder.base, stage.ask.method, stage.tree, next(iter(heads)), heads,
-               stage.settings.module_options(stage.ask.method)),
-    )  # fmt: skip
+    described = Bundle(run.path, encoder.base, stage.ask.method, stage.tree, next(iter(heads)), heads,
+                       stage.settings.module_options(stage.ask.method))  # fmt: skip
+    bundle = ranks.first(lambda: save_bundle(model, described))
     run.finish({
         "dev": dev.scores(model),
         "training": {"steps": result.steps, "best_step": result.best_step, "best_score": result.best_score,
                      "seconds": round(result.seconds, 2), "tokens": result.tokens, "evaluations": result.evaluations,
-                     **peak_memory()},
+                     "processes": ranks.size(), **peak_memory()},
     })  # fmt: skip
     run.remove_checkpoint()
     return bundle

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptxfer import ranks
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.files import file_hash, read_json, write_error, write_json
 from adaptxfer.modules.weights import copy_into, load_into, read_tensors, save_tensors
@@ -57,11 +58,19 @@ class Checkpoints:
         self.folder, self.parameters, self.optimiser, self.total = folder, parameters, optimiser, total
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint, then delete all but the last ``KEEP`` and what they do not refer to."""
-        final = self.folder / f"step-{progress.step:08d}"
+        """Write a checkpoint, then delete all but the last ``KEEP`` and what they do not refer to.
+
+        Of several processes the first writes, with the random states of all.
+        """
+        states = ranks.gathered(_random_states())
+        random = {_of_process(n, name): state for n, found in enumerate(states) for name, state in found.items()}
+        ranks.first(lambda: self._write(progress, random))
+
+    def _write(self, progress: Progress, random: Mapping[str, Tensor]) -> None:
+        final = self.folder / _name(progress.step)
         partial = self.folder / f".{final.name}"
         shutil.rmtree(partial, ignore_errors=True)
-        parts = {"weights": self.parameters, "optimiser": self._moments(), "random": _random_states()}
+        parts = {"weights": self.parameters, "optimiser": self._moments(), "random": random}
         for name, tensors in parts.items():
             save_tensors(partial / f"{name}.safetensors", tensors)
         hashes = {name: file_hash(partial / f"{name}.safetensors") for name in parts}
@@ -76,7 +85,7 @@ class Checkpoints:
 
     def save_best(self, progress: Progress) -> None:
         """Keep the present weights as the best so far."""
-        save_tensors(self._best_path(progress.step), self.parameters)
+        ranks.first(lambda: save_tensors(self._best_path(progress.step), self.parameters))
 
     def load_best(self, progress: Progress) -> None:
         """Put the best weights back."""
@@ -89,6 +98,12 @@ class Checkpoints:
         Returns:
             Where the run stands (None: from the start), and a sentence for every checkpoint that was damaged.
         """
+        progress, damaged = ranks.first(self._load_newest)
+        if progress is not None and not ranks.is_first():
+            self._load(self.folder / _name(progress.step))
+        return progress, damaged
+
+    def _load_newest(self) -> tuple[Progress | None, list[str]]:
         damaged = []
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             try:
@@ -152,14 +167,25 @@ def _step(path: Path) -> int:
     return int(path.stem.split("-")[1])
 
 
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _of_process(number: int, name: str) -> str:
+    """The name of a random state in its file; those of the first process are called as those of a single one."""
+    return name if number == 0 else f"{name}.{number}"
+
+
 def _random_states() -> dict[str, Tensor]:
+    """The states of this process: of the CPU, and of its GPU."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def _set_random_states(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and len(states) > 1:
-        torch.cuda.set_rng_state_all([states[f"cuda{index}"] for index in range(len(states) - 1)])
+    """Take up the states of this process; one that was not there before keeps the stream it has begun."""
+    cpu, cuda = (states.get(_of_process(ranks.rank(), name)) for name in ("cpu", "cuda"))
+    if cpu is not None:
+        torch.set_rng_state(cpu)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)

@@ -16,11 +16,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from adaptxfer import ranks
 from adaptxfer.data.batches import PackedBatch
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
-from adaptxfer.files import derived_seed
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.training.checkpoint import Checkpoints, Progress
+from adaptxfer.training.distributed import add_up, seed_of_process
 from adaptxfer.training.memory import release_memory
 from adaptxfer.training.optimiser import make_optimiser, rate
 from adaptxfer.training.options import TrainingOptions
@@ -77,6 +78,8 @@ def train(
         report: takes events (``step``, ``evaluation``, ``note``) as they happen.
         chance_score: the dev score of guessing, where known.
 
+    Of several processes (see `adaptxfer.ranks`) all call this with the same arguments, and the first writes.
+
     Raises:
         AdaptxferError: if training diverges or stays at chance (code 3), or is interrupted (code 130).
     """
@@ -87,15 +90,15 @@ def train(
     with graceful() as stop:
         while not run.done:
             run.step()
-            run.look(score, chance_score, stop.is_set())
-            if stop.is_set():  # after the last step too: what follows takes long
+            saved = run.look(score, chance_score, stop)
+            if saved and ranks.anyone(stop.is_set()):  # after the last step too: what follows takes long
                 raise Interrupted(run.progress.step)
     return run.finish()
 
 
 def training_seed(options: TrainingOptions) -> int:
-    """The seed of dropout."""
-    return derived_seed(options.seed, "training")
+    """The seed of dropout in this process."""
+    return seed_of_process(options.seed)
 
 
 def evaluation_steps(total: int, times: int) -> set[int]:
@@ -110,7 +113,7 @@ class Learner:
         AcceleratorState._reset_state()  # a process may train several runs with different precision
         self.accelerator = Accelerator(mixed_precision="bf16" if options.precision == "bf16" else "no")
         self.bare: AdaptedModel = model
-        self.model = self.accelerator.prepare_model(model)
+        self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # gradients are added up here
         self.trained, self.steps, self.options, self.report = trained, steps, options, report
         self.checked: set[str] = set()  # tasks whose first step gave gradients
         self.optimiser = make_optimiser(trained, options)
@@ -148,7 +151,7 @@ class Learner:
         Args:
             task: of this step.
             loss: its mean, a scalar without gradient.
-            tokens: how many it saw.
+            tokens: how many it saw in this process.
             seconds: what its backward pass took.
         """
         started = time.perf_counter()
@@ -156,17 +159,17 @@ class Learner:
         lr = options.learning_rate * rate(number, len(self.steps), options.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), options.clip)
         if task not in self.checked:
             check_gradients(self.trained, task)
             self.checked.add(task)
-        value = float(loss)
+        value, seen = add_up(list(self.trained.values()), loss, tokens)
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), options.clip)
         check_finite("loss", number, value)  # before the weights take it up
         check_finite("gradient norm", number, float(norm))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         release_memory(number)
-        self.note_step(task, value, lr, tokens, seconds + time.perf_counter() - started)
+        self.note_step(task, value, lr, int(seen), seconds + time.perf_counter() - started)
 
     def note_step(self, task: str, loss: float, lr: float, tokens: int, seconds: float) -> None:
         """Count a step that is done, and report it."""
@@ -188,8 +191,11 @@ class Learner:
             }
         )
 
-    def look(self, score: Score, chance_score: float | None, stopping: bool) -> None:
-        """After a step: score the dev set and save a checkpoint, where either is due.
+    def look(self, score: Score, chance_score: float | None, stop: threading.Event) -> bool:
+        """After a step: score the dev set if it is due, and save a checkpoint then and when asked to stop.
+
+        Returns:
+            Whether a checkpoint of this step is saved.
 
         Raises:
             AdaptxferError: if training stays at chance.
@@ -199,20 +205,21 @@ class Learner:
             value = self.evaluate(score)
             if self.watch.at_chance(done - 1, value, chance_score):
                 _chance(self.options, done - 1, self.report)
-        if done in self.due or stopping:
+        if saves := done in self.due or ranks.anyone(stop.is_set()):
             self.checkpoints.save(self.progress)
+        return saves
 
     def _backward(self, task: str, batches: list[Any]) -> Tensor:
         """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
         head = self.bare.head(task)
-        count = torch.stack([head.count(batch.targets) for batch in batches]).sum().clamp(min=1)
+        count = ranks.total(torch.stack([head.count(batch.targets) for batch in batches]).sum()).clamp(min=1)
         total = torch.zeros((), device=self.accelerator.device)
         for batch in batches:
             with self.accelerator.autocast():
                 loss = self.model(task, batch.ids, batch.bounds, {**batch.targets, "units": batch.units}) / count
             total += loss.detach()
             self.accelerator.backward(loss)
-        if (penalty := self.bare.method.penalty()) is not None:
+        if ranks.is_first() and (penalty := self.bare.method.penalty()) is not None:
             self.accelerator.backward(penalty)
             total += penalty.detach()
         return total
@@ -222,6 +229,7 @@ class Learner:
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
             value = score(self.bare)
+        value = ranks.first(lambda: value)
         release_memory(0)
         progress = self.progress
         check_finite("dev score", progress.step - 1, value)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from adaptxfer import ranks
 from adaptxfer.data.batches import PackedBatch, micro_batches, pack, training_batches
 from adaptxfer.data.features import Features
 from adaptxfer.data.mlm import mask_tokens
-from adaptxfer.errors import data_error
+from adaptxfer.errors import data_error, use_error
 from adaptxfer.files import derived_seed
+from adaptxfer.training.distributed import muted, split_by_tokens
 from adaptxfer.training.options import TrainingOptions
 
 
@@ -50,11 +52,16 @@ class TaskData:
     def batches(self, number: int, batch_tokens: int) -> list[PackedBatch]:
         """Batch ``number`` in pieces of at most ``batch_tokens`` padded tokens.
 
-        Retrieval batches stay whole: the wrong candidates of a query are those of its batch.
+        Retrieval batches stay whole: the wrong candidates of a query are those of its batch. Of several processes each
+        takes its share; one that is left without any gets a batch that adds nothing.
         """
         units = self.units(number)
-        parts = [units] if self.features.kind == "retrieve" else micro_batches(self.features, units, batch_tokens)
-        return [pack(self.features, part) for part in parts]
+        if self.features.kind == "retrieve":
+            return [pack(self.features, _undivided(units))]
+        mine = split_by_tokens(self.features, units, ranks.size())[ranks.rank()]
+        if not len(mine):
+            return [muted(pack(self.features, units[:1]))]
+        return [pack(self.features, part) for part in micro_batches(self.features, mine, batch_tokens)]
 
 
 @dataclass
@@ -71,10 +78,11 @@ class MaskedData(TaskData):
         """Batch ``number`` with its masks."""
         masked = []
         for index, batch in enumerate(super().batches(number, batch_tokens)):
-            seed = derived_seed(self.seed, "mask", self.language, str(number), str(index))
+            place = str(index) if ranks.is_first() else f"{ranks.rank()}.{index}"
+            seed = derived_seed(self.seed, "mask", self.language, str(number), place)
             ids, labels = mask_tokens(batch.ids, self.tokenizer, torch.Generator().manual_seed(seed))
             masked.append(replace(batch, ids=ids, targets={"label": labels}))
-        return masked
+        return [muted(batch) if not batch.tokens else batch for batch in masked]
 
 
 class Steps:
@@ -110,3 +118,17 @@ def single_task(task: TaskData, options: TrainingOptions) -> Steps:
     """The schedule of one task: ``epochs`` passes, or ``max_steps``."""
     total = options.max_steps or max(1, round(options.epochs * task.batches_per_epoch))
     return Steps([task], np.zeros(total, dtype=np.int64))
+
+
+def _undivided(units: np.ndarray) -> np.ndarray:
+    """The units of a batch that cannot be shared.
+
+    Raises:
+        AdaptxferError: if several processes train.
+    """
+    if ranks.size() > 1:
+        raise use_error(
+            "Training for retrieval needs one process: the wrong candidates of a query are those of its whole batch.",
+            "Start it without torchrun or accelerate launch.",
+        )
+    return units
