@@ -36,7 +36,8 @@ class Finding:
 
 def doctor(runs: Runs = RUNS, offline: Offline = False, json: Json = False) -> None:
     """Report versions, device, caches and known bad combinations."""
-    findings = [*_libraries(), *_combinations(), *_machine(), *_device(), *_folders(runs), *_network(), *_embedded()]
+    parts = (_libraries(), _combinations(), _machine(), _device(), _kernels(), _folders(runs), _network(), _embedded())
+    findings = [finding for part in parts for finding in part]
     rows = [[item.what, item.found + (f"\n{item.hint}" if item.hint else ""), item.state] for item in findings]
     bad = sum(item.state == "bad" for item in findings)
     verdict = f"{bad} of {len(findings)} checks need attention." if bad else "Nothing stands in the way."
@@ -115,11 +116,43 @@ def _device() -> Iterator[Finding]:
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     yield Finding("precision", "float32, bfloat16" if bf16 else "float32, float16 (this device has no bfloat16)")
     if not util.find_spec("triton"):
-        yield Finding("kernels", "triton is absent", "bad", "Install triton, or use --kernels torch.")
+        yield Finding("triton", "absent", "bad", "Install triton, or use --kernels torch.")
+
+
+def _kernels() -> Iterator[Finding]:
+    """Which code runs each operation of the encoder and why, as far as it does not depend on sizes; and graphs."""
+    from adaptxfer.errors import AdaptxferError
+
+    try:
+        import torch
+
+        from adaptxfer.kernels.dispatch import check_machine, choices
+        from adaptxfer.kernels.modes import effective_mode
+
+        mode, origin = effective_mode()
+        check_machine(None)
+    except AdaptxferError as error:
+        yield Finding("kernels", error.message, "bad", error.hint)
+        return
+    except ImportError:
+        return  # reported as the device
+    yield Finding("kernels", f"mode {mode} ({origin})")
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    groups: dict[str, list[str]] = {}
+    for op, reason in choices(torch.device("cuda" if gpu else "cpu"), dtype).items():
+        groups.setdefault(reason, []).append(op)
+    for reason, ops in groups.items():
+        failed = "failed its check" in reason
+        code = f"plain torch for {', '.join(ops)}: {reason}" if reason else f"Triton for {', '.join(ops)}"
+        yield Finding("kernels", code, *(("note", "Training works, but slower.") if failed else ()))
+    yield Finding("CUDA graphs", "for steps in bf16" if gpu else "none: there is no CUDA device")
 
 
 def _folders(runs: Path) -> Iterator[Finding]:
-    for what, path in (("feature cache", cache_dir()), ("Hub cache", _hub_home()), ("runs", runs)):
+    kernels = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
+    places = (("feature cache", cache_dir()), ("Hub cache", _hub_home()), ("kernel cache", kernels), ("runs", runs))
+    for what, path in places:
         if path.is_dir():
             free = _size(shutil.disk_usage(path).free)
             yield Finding(what, f"{path}: {_size(_used(path))} used, {free} free", *_writable(path))
@@ -160,7 +193,7 @@ def _network() -> Iterator[Finding]:
     import urllib.request
 
     if is_offline():
-        yield Finding("Hub", "not asked: offline")
+        yield Finding("Hub", "not asked: offline (--offline or HF_HUB_OFFLINE)")
         return
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
