@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from adaptxfer import __version__
-from adaptxfer.cli import doctor, export, grid, hub, merge, report, runs, studies, suite, tasks, train
+from adaptxfer.cli import doctor, export, grid, hub, merge, report, runs, select, studies, suite, tasks, train
 from adaptxfer.cli.options import Json
 from adaptxfer.console import console
 
@@ -23,6 +23,7 @@ grid.register(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(runs.app, name="runs")
 app.command("merge")(merge.merge)
+app.command("select")(select.select)
 app.command("report")(report.report)
 app.command("suite")(suite.suite)
 app.add_typer(export.app, name="export")

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaptxfer.cli.options import RUNS, DataDir, Json, Offline, Tasks, folders
+from adaptxfer.cli.options import RUNS, Json
 from adaptxfer.console import Table, console
 from adaptxfer.errors import use_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adaptxfer.modules.bundle import Bundle
-    from adaptxfer.runs.settings import Ask
     from adaptxfer.studies.study import Report
+
     from adaptxfer.studies.table import RecordTable
 
 Source = Annotated[
@@ -33,7 +32,6 @@ study_app = typer.Typer(help="Answer a research question from records: claims wi
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     app.command("gain")(gain)
-    app.command("select")(select)
     app.command("simulate")(simulate)
     app.command("power")(power)
     app.add_typer(study_app, name="study")
@@ -166,112 +164,14 @@ def power(
     console().result(document, Table("SIMULATED power", names, [row], caption))
 
 
-def select(
-    to: Annotated[str | None, typer.Option("--to", help="Target task to choose an intermediate task for.")] = None,
-    source: Annotated[
-        list[str] | None, typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Hub id, folder, or mini (default: XLM-R Large).")] = None,
-    method: Annotated[str | None, typer.Option(help="bottleneck (default), lora or full.")] = None,
-    runs: RunsFolder = RUNS,
-    data_dir: DataDir = None,
-    tasks: Tasks = None,
-    limit: Annotated[int, typer.Option(help="English training examples to look at.", min=20)] = 500,
-    save: Annotated[Path | None, typer.Option(help="Write the estimates as a record table (CSV).")] = None,
-    evaluate: Annotated[
-        list[Path] | None, typer.Option(help="Evaluate selectors on these runs or tables instead; repeat.")
-    ] = None,
-    always: Annotated[str, typer.Option(help="With --evaluate: the intermediate that is always taken.")] = "mnli",
-    json: Json = False,
-    offline: Offline = False,
-) -> None:
-    """Rank intermediate modules for a target task before training on it.
-
-    One forward pass over English training examples for each module; LogME and the shrunk H-score tell how well its
-    features fit the labels. The bare encoder (none) is ranked too. With --evaluate: what following each selector would
-    have cost, target by target.
-    """
-    if evaluate:
-        _evaluate_selectors(evaluate, always)
-        return
-    if to is None:
-        raise use_error("There is no target task.", "Give --to TASK, or --evaluate RECORDS.")
-    from adaptxfer.api import make_ask
-    from adaptxfer.runs.plan import find_task
-    from adaptxfer.studies.probes import fit_modules
-    from adaptxfer.studies.table import RecordTable, write_csv
-
-    ask = make_ask(model=model, method=method, runs=runs, data_dir=data_dir, tasks=folders(tasks) or None)
-    bundles = _bundles(source, ask)
-    fits = fit_modules(find_task(to, ask, "target"), bundles, ask, limit)
-    if save:
-        rows = [row for fit in fits for row in fit.rows(to, ask.model, ask.method)]
-        write_csv(save, RecordTable(tuple(rows)))
-    names = [
-        "intermediate",
-        ("seed", "right"),
-        ("LogME", "right"),
-        ("H-score", "right"),
-        ("trained on tokens", "right"),
-    ]
-    cells = [[f.intermediate, f.seed, f"{f.logme:.4f}", f"{f.h_score:.4f}", f.tokens] for f in fits]
-    caption = f"{fits[0].vectors:,} vectors of English training data; estimates rank, they do not predict points"
-    document = {"schema": 1, "task": to, "limit": limit, "modules": [vars(fit) for fit in fits]}
-    console().result(document, Table(f"Modules for {to}, best first", names, cells, caption))
-
-
-def _bundles(source: list[str] | None, ask: Ask) -> list[Bundle]:
-    from adaptxfer.modules.bundle import read_bundle
-    from adaptxfer.runs.plan import bundle_folder
-    from adaptxfer.runs.settings import model_name
-    from adaptxfer.runs.store import RunStore
-
-    found = RunStore(ask.runs).find_finished("intermediate", method=ask.method)
-    mine = [run.path for run in found if run.manifest["base_model"].get("id") == model_name(ask.model)]
-    paths = [bundle_folder(text, ask.runs) for text in source] if source else mine
-    if not paths:
-        told = f"There is no intermediate bundle for {ask.model} and --method {ask.method} in {ask.runs}."
-        raise use_error(told, "Train some: adaptxfer train-intermediate TASK.")
-    return [read_bundle(path) for path in paths]
-
-
-def _evaluate_selectors(sources: list[Path], always: str) -> None:
-    from adaptxfer.studies.collect import read_table
-    from adaptxfer.studies.selection import evaluate_selectors
-    from adaptxfer.studies.table import join_tables
-
-    table = join_tables([read_table(source) for source in sources])
-    scores = evaluate_selectors(table, always)
-    names = ["selector", *((name, "right") for name in ("regret", "worst", "harm", "NDCG@3", "targets"))]
-    rows = [
-        [
-            s.name,
-            f"{s.regret:.2f}",
-            f"{s.worst:.2f}",
-            f"{s.harm:.2f}",
-            "–" if s.ndcg is None else f"{s.ndcg:.3f}",
-            s.n_units,
-        ]
-        for s in scores
-    ]
-    caption = "regret in points; harm: share of targets on which the choice is worse than none; targets: the units"
-    document = {
-        "schema": 1,
-        "origin": list(table.statuses()),
-        "banner": table.banner(),
-        "selectors": list(map(vars, scores)),
-    }
-    views = (table.banner(), Table("Selectors", names, rows, caption))
-    console().result(document, *filter(None, views))
-
-
 Records = Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="Folders of runs or CSV tables.")]
 ReportTo = Annotated[Path | None, typer.Option("--report", help="Folder for report.md, report.json and table.csv.")]
 
 
 def _study(records: list[Path], report: Path | None, answer: Callable[[RecordTable], Report]) -> None:
-    from adaptxfer.studies.collect import read_table
     from adaptxfer.studies.study import write_report
+
+    from adaptxfer.studies.collect import read_table
     from adaptxfer.studies.table import join_tables
 
     table = join_tables([read_table(source) for source in records])
@@ -326,8 +226,9 @@ def study_domain(
     json: Json = False,
 ) -> None:
     """Does the gain survive a shift? Needs tables whose rows carry slices and items with clusters."""
-    from adaptxfer.studies.items import load_items
     from adaptxfer.studies.study import domain_study
+
+    from adaptxfer.studies.items import load_items
 
     slices = (shifted, reference)
     _study(records, report, lambda table: domain_study(table, to, slices, load_items, margin, resamples))

@@ -1,9 +1,10 @@
-"""How well each intermediate module suits a target task before any training: one forward pass, then an estimator."""
+"""How well each intermediate module suits a target task before any training: forward passes, then estimators."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from adaptxfer.data.batches import evaluation_batches, pack
 from adaptxfer.data.features import IGNORED, Features
 from adaptxfer.encoder.load import load_encoder
 from adaptxfer.encoder.packed import encode_auto
-from adaptxfer.errors import data_error, use_error
-from adaptxfer.evaluation.evaluate import Setting, features_of
+from adaptxfer.errors import AdaptxferError, data_error, use_error
+from adaptxfer.evaluation.evaluate import Setting, features_of, read_split
 from adaptxfer.evaluation.retrieve import embed
 from adaptxfer.modules.bundle import Bundle, load_bundle
 from adaptxfer.modules.model import AdaptedModel, make_method
@@ -23,6 +24,9 @@ from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask, resolve
 from adaptxfer.studies.estimators import h_score, logme
 from adaptxfer.studies.pairs import SELECTOR
+from adaptxfer.studies.select import texts
+from adaptxfer.studies.select.alignment import find_parallel
+from adaptxfer.studies.select.embeddings import Embedding, cosine, task_embedding, task_similarity, text_embedding
 from adaptxfer.studies.table import NONE, Row
 from adaptxfer.tasks.find import load_task
 from adaptxfer.tasks.load import read_examples, with_labels
@@ -35,43 +39,77 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class Fit:
-    """What the estimators say about one module.
+    """What is known about one module for one target task before training on it.
 
-    Args:
+    Attributes:
         intermediate: its task, or none for the bare encoder.
         seed: of its training; 0 for the bare encoder.
-        logme: log evidence per vector, higher is better.
-        h_score: between-class variance, higher is better.
-        tokens: tokens it was trained on, repetitions counted; None if unknown.
-        vectors: labelled vectors behind the estimates.
+        vectors: labelled vectors behind ``logme`` and ``h_score``.
+        values: by selector; higher is better. ``logme`` and ``h_score``: how well frozen features fit the target's
+            labels. ``tokens``: trained on, repetitions counted. ``text`` and ``task``: similarity of the two tasks'
+            embeddings. ``alignment``: points of translation retrieval that the module adds. ``overlap``: share of the
+            target language's sub-words that the intermediate's text knows. ``variety``, ``lengths`` and ``labels``:
+            diversity of the intermediate's English data. What cannot be had is left out.
     """
 
     intermediate: str
     seed: int
-    logme: float
-    h_score: float
-    tokens: int | None
     vectors: int
+    values: Mapping[str, float]
 
     def rows(self, target: str, backbone: str, method: str) -> list[Row]:
-        """The estimates as rows of a record table, from which selectors are evaluated."""
+        """The values as rows of a record table, from which selectors are evaluated."""
         shared = {"study": SELECTOR, "status": "measured", "backbone": backbone, "method": method}
-        values = {"logme": self.logme, "h_score": self.h_score}
-        values |= {"tokens": float(self.tokens)} if self.tokens is not None else {}
         return [
             Row(target, "en", name, value, self.seed, self.intermediate, **shared)  # type: ignore[arg-type]
-            for name, value in values.items()
+            for name, value in self.values.items()
         ]
 
 
-def fit_modules(task: TaskSpec, bundles: Sequence[Bundle], ask: Ask, limit: int = 500) -> list[Fit]:
-    """Estimate the bare encoder and each module on English training examples of a target task, best LogME first.
+@dataclass(frozen=True)
+class Sample:
+    """English training data of a task on the bare encoder, and what it says about the task alone.
+
+    Attributes:
+        source: task whose files were read.
+        examples: the first ones.
+        features: of them.
+        text: embedding by text.
+        task: embedding by gradients.
+        words: sub-words.
+    """
+
+    source: TaskSpec
+    examples: Sequence[Any]
+    features: Features
+    text: np.ndarray
+    task: Embedding
+    words: np.ndarray
+
+    def diversity(self) -> dict[str, float]:
+        """Numbers about the English data itself."""
+        found = {"variety": texts.variety(self.words), "lengths": texts.length_entropy(self.features),
+                 "labels": texts.label_entropy(self.features)}  # fmt: skip
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def fit_modules(
+    task: TaskSpec,
+    bundles: Sequence[Bundle],
+    ask: Ask,
+    limit: int = 500,
+    languages: Sequence[str] | None = None,
+    parallel: str | None = None,
+) -> list[Fit]:
+    """Look at the bare encoder and each module on English training examples of a target task, best LogME first.
 
     Args:
         task: target task; classify, choose, tag or span.
         bundles: single modules trained on this base model.
         ask: base model and data folder.
-        limit: first examples to use.
+        limit: first examples, and sentences of other languages, to use.
+        languages: whose text counts; None for all of the target task that have data here.
+        parallel: retrieval task with translations; None for those that lie in the data folder.
 
     Raises:
         AdaptxferError: for retrieval, which has no labels, too few examples, or bundles of another base model.
@@ -80,36 +118,96 @@ def fit_modules(task: TaskSpec, bundles: Sequence[Bundle], ask: Ask, limit: int 
         raise use_error(
             f"{task.name} is retrieval: it has no labels to fit.", "Score the modules: adaptxfer transfer --to."
         )
-    source = task if task.train.task in (None, task.name) else load_task(task.train.task, ask.tasks)
-    source = with_labels(source, ask.data_dir)
-    examples = read_examples(source, "train", "en", ask.data_dir, limit).items
-    return sorted(
-        (_fit(source, examples, bundle, ask) for bundle in (None, *bundles)),
-        key=lambda fit: (-fit.logme, fit.intermediate, fit.seed),
-    )
+    probe = Probe(task, ask, limit, languages, parallel)
+    fits = [probe.fit(bundle) for bundle in (None, *bundles)]
+    return sorted(fits, key=lambda fit: (-fit.values["logme"], fit.intermediate, fit.seed))
 
 
-def _fit(source: TaskSpec, examples: Sequence, bundle: Bundle | None, ask: Ask) -> Fit:
-    encoder = load_encoder(ask.model, ask.revision)  # afresh: modules of the last one are attached to its network
-    length = resolve(ask, source, model_hints(ask)[0])["max_length"]
-    setting = Setting(encoder.tokenizer, ask.data_dir, BATCH_TOKENS, length)
-    features = features_of(source, examples, setting, training=True)
-    with quiet_libraries():
-        bare = AdaptedModel(make_method("full", encoder.network), {}).eval() if bundle is None else None
-        model = bare or load_bundle(bundle, encoder)  # type: ignore[arg-type]
-    vectors, labels = labelled_vectors(model, features, encoder.base.layers)
-    if len(labels) < LEAST:
-        raise data_error(f"{source.name} gives {len(labels)} labelled vectors, {LEAST} are needed.", "Raise --limit.")
-    name, seed, tokens = NONE, 0, None
-    if bundle is not None:
+class Probe:
+    """A target task as every module is held against it."""
+
+    def __init__(
+        self, task: TaskSpec, ask: Ask, limit: int, languages: Sequence[str] | None, parallel: str | None
+    ) -> None:
+        self.ask, self.limit = ask, limit
+        encoder = load_encoder(ask.model, ask.revision)
+        self.base = encoder.base
+        self.bare = AdaptedModel(make_method("full", encoder.network), {}).eval()
+        self.tokenizer, self.samples = encoder.tokenizer, dict[str, Sample | None]()
+        name = task.name if task.train.task in (None, task.name) else str(task.train.task)
+        self.target = self._sample(with_labels(load_task(name, ask.tasks), ask.data_dir))
+        codes = list(languages or (code for code in task.languages if code != "en"))
+        self.foreign = self._foreign(task, codes)
+        setting = Setting(self.tokenizer, ask.data_dir, BATCH_TOKENS, limit=limit)
+        self.parallel = find_parallel(
+            codes, setting, encoder.hints.retrieval_layer, self.base.layers, parallel, ask.tasks
+        )
+        self.aligned = self.parallel.accuracy(self.bare) if self.parallel else None
+
+    def fit(self, bundle: Bundle | None) -> Fit:
+        """What is known about a module, or about the bare encoder."""
+        target = self.target
+        with quiet_libraries():
+            # afresh: modules of the last one are attached to its network
+            model = (
+                self.bare if bundle is None else load_bundle(bundle, load_encoder(self.ask.model, self.ask.revision))
+            )
+        vectors, labels, _ = labelled_vectors(model, target.features, self.base.layers)
+        values = {"logme": logme(vectors, labels), "h_score": h_score(vectors, labels)}
+        if self.parallel and self.aligned is not None:
+            values["alignment"] = 0.0 if bundle is None else self.parallel.accuracy(model) - self.aligned
+        if bundle is None:
+            return Fit(NONE, 0, len(labels), values)
         manifest = Run(bundle.folder).manifest
-        name, seed = bundle.task, manifest.get("seed", 0)
-        tokens = manifest.get("training", {}).get("tokens")
-    return Fit(name, seed, logme(vectors, labels), h_score(vectors, labels), tokens, len(labels))
+        if (tokens := manifest.get("training", {}).get("tokens")) is not None:
+            values["tokens"] = float(tokens)
+        return Fit(bundle.task, manifest.get("seed", 0), len(labels), values | self._pair(bundle.task))
+
+    def _pair(self, name: str) -> dict[str, float]:
+        """What the intermediate task's data says, if it is here."""
+        if name not in self.samples:
+            try:
+                self.samples[name] = self._sample(with_labels(load_task(name, self.ask.tasks), self.ask.data_dir))
+            except AdaptxferError:  # of a joint or merged module, or of somebody else
+                self.samples[name] = None
+        found = self.samples[name]
+        if found is None:
+            return {}
+        values = {"text": cosine(found.text, self.target.text), "task": task_similarity(found.task, self.target.task)}
+        if len(self.foreign):
+            values["overlap"] = texts.overlap(found.words, self.foreign)
+        return values | found.diversity()
+
+    def _sample(self, source: TaskSpec) -> Sample:
+        examples = read_examples(source, "train", "en", self.ask.data_dir, self.limit).items
+        length = resolve(self.ask, source, model_hints(self.ask)[0])["max_length"]
+        features = features_of(source, examples, Setting(self.tokenizer, self.ask.data_dir, BATCH_TOKENS, length), True)
+        vectors, labels, places = labelled_vectors(self.bare, features, self.base.layers)
+        if len(labels) < LEAST:
+            told = f"{source.name} gives {len(labels)} labelled vectors, {LEAST} are needed."
+            raise data_error(told, "Raise --limit.")
+        return Sample(
+            source, examples, features, text_embedding(self.bare, features, self.base.layers, BATCH_TOKENS),
+            task_embedding(self.bare.network, features, places, vectors, labels), texts.sample(features),
+        )  # fmt: skip
+
+    def _foreign(self, task: TaskSpec, codes: Sequence[str]) -> np.ndarray:
+        """Sub-words of the target task's text in other languages, equally many of each; labels are not looked at."""
+        setting = Setting(self.tokenizer, self.ask.data_dir, BATCH_TOKENS, limit=self.limit)
+        parts = []
+        for code in codes:
+            try:
+                found = read_split(task, code, setting)
+            except AdaptxferError:
+                continue
+            if found is not None:
+                parts.append(texts.sample(features_of(task, found[1].items, setting)))
+        shortest = min(map(len, parts), default=0)
+        return np.concatenate([part[:shortest] for part in parts]) if shortest else np.zeros(0, np.int32)
 
 
-def labelled_vectors(model: AdaptedModel, features: Features, layer: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors and their classes at one layer.
+def labelled_vectors(model: AdaptedModel, features: Features, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors, their classes, and where they are, at one layer.
 
     classify: mean of each sequence and its label. choose: mean of each choice, right or not. tag: first piece of each
     word and its tag. span: first and last piece of each answer, and a piece from the middle of the context.
@@ -120,14 +218,15 @@ def labelled_vectors(model: AdaptedModel, features: Features, layer: int) -> tup
         layer: hidden state, 0 being the embeddings.
 
     Returns:
-        vectors (N, width) and labels (N,).
+        vectors (N, width), labels (N,), and their places (N,): numbers of sequences or, for tag and span, positions.
     """
     if features.kind in ("classify", "choose"):
         labels = _sequence_labels(features)
         vectors = embed(model, features, [layer], BATCH_TOKENS)[layer].numpy()
-        return vectors[labels != IGNORED], labels[labels != IGNORED]
+        places = np.flatnonzero(labels != IGNORED)
+        return vectors[places], labels[places], places
     places, labels = _token_labels(features)
-    return _token_vectors(model, features, places, layer), labels
+    return _token_vectors(model, features, places, layer), labels, places
 
 
 def _sequence_labels(features: Features) -> np.ndarray:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaptxfer.errors import data_error
-from adaptxfer.studies.answers import mean_gains, own_scores
+from adaptxfer.studies.answers import own_scores
 from adaptxfer.studies.pairs import SELECTOR
+from adaptxfer.studies.select.predict import gains_by_target, left_out, signals
 from adaptxfer.studies.table import NONE, RecordTable
 
 TOP = 3
+FEW = 7
+"""With fewer targets a comparison of selectors only describes."""
 Scores = Mapping[str, float]
 
 
@@ -64,20 +67,24 @@ def ndcg(scores: Scores, gains: Scores, k: int = TOP) -> float:
     return total(ranked(scores)) / best if best > 0 else 1.0
 
 
-def evaluate_selectors(table: RecordTable, always: str | None = None) -> list[SelectorScore]:
+def evaluate_selectors(
+    table: RecordTable, always: str | None = None, language: str | None = None
+) -> list[SelectorScore]:
     """Every selector that a table allows, each target left out of what the selector may learn from.
 
     ``none``, ``always ...``, ``random`` (its expectation) and ``oracle`` frame ``mean elsewhere`` (mean gain on the
-    other targets), ``own score`` and whatever selectors the table holds rows of. None counts as a candidate of gain 0.
+    other targets), ``predicted`` (see `adaptxfer.studies.select.predict`; takes none if it expects no gain), ``own
+    score`` and whatever selectors the table holds rows of. None counts as a candidate of gain 0.
 
     Args:
         table: gains; own scores and rows of study ``selector`` where there are any.
         always: intermediate that is always taken.
+        language: judge by the scores in it; None for the mean over languages.
 
     Raises:
         AdaptxferError: if fewer than two targets have gains of two intermediates.
     """
-    gains = _by_target(table)
+    gains = _by_target(table, language)
     if len(gains) < 2:
         raise data_error(f"{len(gains)} targets have gains of two intermediates.", "A selector needs two targets.")
     found: dict[str, dict[str, Scores]] = defaultdict(dict)
@@ -90,20 +97,21 @@ def evaluate_selectors(table: RecordTable, always: str | None = None) -> list[Se
             found[f"always {always}"][target] = {always: 1.0}
         if own.keys() >= mine.keys() - {NONE}:
             found["own score"][target] = {name: own[name] for name in mine if name != NONE}
+    for target, said in left_out({t: _without_none(mine) for t, mine in gains.items()}, signals(table)):
+        found["predicted"][target] = {NONE: 0.0, **said}
     for name, by_target in _stored(table, gains).items():
         found[name] = by_target
     scores = [_score(name, by_target, gains) for name, by_target in found.items() if len(by_target) == len(gains)]
     return sorted([*scores, _random(gains)], key=lambda score: (score.regret, score.name))
 
 
-def _by_target(table: RecordTable) -> dict[str, dict[str, float]]:
+def _by_target(table: RecordTable, language: str | None) -> dict[str, dict[str, float]]:
     """Gains of targets with at least two intermediates, none with gain 0 among them."""
-    found: dict[str, dict[str, float]] = defaultdict(lambda: {NONE: 0.0})
-    for (name, checkpoint), by_target in mean_gains(table).items():
-        if not checkpoint:
-            for target, gain in by_target.items():
-                found[target][name] = gain
-    return {target: gains for target, gains in found.items() if len(gains) > 2}
+    return {t: {NONE: 0.0, **gains} for t, gains in gains_by_target(table, language).items() if len(gains) > 1}
+
+
+def _without_none(gains: Scores) -> dict[str, float]:
+    return {name: gain for name, gain in gains.items() if name != NONE}
 
 
 def _elsewhere(gains: Mapping[str, Scores], target: str) -> dict[str, float]:

@@ -80,7 +80,7 @@ def test_wrong_use(call, words: list[str], told: str) -> None:
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["gain", "select", "simulate", "power"])
+@pytest.mark.parametrize("command", ["gain", "simulate", "power"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
         "import sys, typer; from adaptxfer.cli import studies; app = typer.Typer(); studies.register(app);"
@@ -91,21 +91,6 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
-
-
-def test_select_evaluates_selectors(call, tmp_path: Path) -> None:
-    call("simulate", "positive", "--out", tmp_path, "--targets", 3, "--intermediates", 4)
-    document = json.loads(call("select", "--evaluate", tmp_path / "table.csv", "--always", "i01", "--json"))
-    found = {entry["name"]: entry for entry in document["selectors"]}
-    assert found["oracle"]["regret"] == 0 and {"random", "none", "always i01", "mean elsewhere"} <= found.keys()
-    assert all(entry["n_units"] == 3 for entry in document["selectors"])
-
-
-def test_select_needs_a_target_and_bundles(call, tmp_path: Path) -> None:
-    with pytest.raises(AdaptxferError, match="no target task"):
-        call("select")
-    with pytest.raises(AdaptxferError, match="no intermediate bundle"):
-        call("select", "--to", "sample_claims", "--model", "mini", "--runs", tmp_path)
 
 
 def test_studies(call, tmp_path: Path) -> None:
