@@ -43,7 +43,7 @@ def scores_of(run: Run) -> list[Scored]:
     for own in (item for item in evaluations if item.manifest["parents"] == [run.name]):
         task = str(own.asked("task"))
         try:
-            if task not in found:
+            if task not in found and read_record(own).languages:  # none: predicted without labels
                 found[task] = _scored(own, _alike(own, evaluations, repeats))
         except AdaptxferError:  # damaged scores: nothing to show
             continue

@@ -12,6 +12,7 @@ from adaptxfer import api
 from adaptxfer.hub.card import render_card
 from adaptxfer.hub.text import block, code, command, md, one_line
 from adaptxfer.modules.bundle import read_bundle
+from adaptxfer.runs.store import RunStore
 from tests.world import open_world
 
 REPO = "ann/weather"
@@ -76,6 +77,18 @@ def test_without_scores_it_says_so(trained):
     assert "No scores in other languages are recorded" in card and "model-index" not in head_of(card)
     assert "On the dev data of its own training" in card and "CC0 1.0" in card
     assert head_of(card)["language"] == ["en"]
+
+
+def test_predictions_without_labels_are_no_score(trained):
+    world, _, bundle, result = trained
+    before, scored, store = render_card(bundle, REPO), result.runs[0], RunStore(world.root / "runs")
+    with store.open("evaluate", "weather", "00000bad") as run:
+        run.start(scored.manifest["request"], seed=1, parents=scored.manifest["parents"])
+        bare = {"languages": {}, "unscored": {"de": {"n": 6}}, "mean": None, "mean_zero_shot": None}
+        run.write_scores({**scored.read_scores(), **bare})
+        run.finish()
+    assert render_card(bundle, REPO) == before
+    store.remove([run.name])
 
 
 def test_nothing_of_this_machine_is_on_it(trained, tmp_path_factory):
