@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 OPTIONS = ("method", "batch_size", "learning_rate", "max_length", "dev_limit")
 SHOWN = ("logme", "h_score", "tokens", "text", "task", "alignment", "overlap", "variety")
 
+Budget = Annotated[
+    float | None, typer.Option(help="Try candidates in short trainings of so many tokens in all, e.g. 2e6.", min=1)
+]
+Evaluate = Annotated[
+    list[Path] | None, typer.Option(help="Evaluate selectors on these runs or tables instead; repeat.")
+]
+
 
 @takes(FIRST, {name: TRAINING[name] for name in OPTIONS})
 def select(
@@ -41,14 +48,10 @@ def select(
         list[Path] | None, typer.Option(help="Runs or tables to learn gains from; repeat (default: --runs).")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write what is found as a record table (CSV).")] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="Try candidates in short trainings of so many tokens in all, e.g. 2e6.", min=1)
-    ] = None,
+    budget: Budget = None,
     seed: Annotated[int, typer.Option(help="With --budget: seed of the trainings.", min=0)] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --budget: show the rounds, train nothing.")] = False,
-    evaluate: Annotated[
-        list[Path] | None, typer.Option(help="Evaluate selectors on these runs or tables instead; repeat.")
-    ] = None,
+    evaluate: Evaluate = None,
     always: Annotated[str, typer.Option(help="With --evaluate: the intermediate that is always taken.")] = "mnli",
     *,
     options: dict[str, Any],
@@ -166,7 +169,11 @@ def _search(search: Search, dry_run: bool) -> None:
         return
     tried = list(search.run())
     best = next(item for item in tried if item.round == len(search.rounds))
-    told = f"Take {best.intermediate} ({best.bundle})." if best.bundle else "Take none: no candidate did better without help."
+    told = (
+        f"Take {best.intermediate} ({best.bundle})."
+        if best.bundle
+        else "Take none: no candidate did better without help."
+    )
     spent = sum(item.tokens for item in tried)
     document = {"schema": 1, "task": search.task.name, "rounds": plan, "tried": [vars(item) for item in tried],
                 "tokens": spent, "choice": best.intermediate, "bundle": best.bundle or None}  # fmt: skip
