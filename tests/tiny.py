@@ -13,13 +13,17 @@ import pytest
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
 
 
-def save_tiny(folder: Path, tokenizer_dir: Path, seed: int = 0, dtype: str = "float32", **changed: Any) -> Path:
+def save_tiny(
+    folder: Path, tokenizer_dir: Path, seed: int = 0, dtype: str = "float32", kind: str = "XLMRoberta", **changed: Any
+) -> Path:
     """Write a random encoder (safetensors) and the tokenizer of ``tokenizer_dir`` to ``folder``.
+
+    ``kind`` XLMRobertaXL has its LayerNorms before the sub-layers, as XLM-R XL and XXL.
 
     Weights have a deviation of 0.2, so that modules and inputs make a difference that a comparison can see.
     """
     import torch
-    from transformers import XLMRobertaConfig, XLMRobertaModel
+    import transformers
 
     options = {
         "vocab_size": 16_000,
@@ -32,10 +36,10 @@ def save_tiny(folder: Path, tokenizer_dir: Path, seed: int = 0, dtype: str = "fl
         "pad_token_id": 1,
         "initializer_range": 0.2,
     }
-    config = XLMRobertaConfig(**(options | changed))
+    config = getattr(transformers, f"{kind}Config")(**(options | changed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = XLMRobertaModel(config, add_pooling_layer=False)
+        network = getattr(transformers, f"{kind}Model")(config, add_pooling_layer=False)
     network.to(getattr(torch, dtype)).save_pretrained(folder, safe_serialization=True)
     for name in TOKENIZER_FILES:
         if (tokenizer_dir / name).is_file():

@@ -22,6 +22,24 @@ from adaptxfer.modules.method import Method, check_module_name, check_number, se
 from adaptxfer.modules.weights import load_into, read_tensors
 
 VARIANTS = ("seq_bn", "double_seq_bn", "par_bn")
+PRE_NORM = adapters.AdapterModelInterface(
+    adapter_methods=["bottleneck"],
+    model_embeddings="embeddings",
+    model_layers="encoder.layer",
+    layer_self_attn="attention",
+    layer_cross_attn=None,  # type: ignore[arg-type]
+    attn_q_proj="self.query",
+    attn_k_proj="self.key",
+    attn_v_proj="self.value",
+    attn_o_proj="output.dense",
+    layer_intermediate_proj="intermediate.dense",
+    layer_output_proj="output.dense",
+    layer_pre_self_attn="attention.self_attn_layer_norm",
+    layer_pre_ffn="LayerNorm",
+)
+INTERFACES = {"xlm-roberta-xl": PRE_NORM}
+"""Where the parts of models are that `adapters` does not know by itself, laid out as its own for Qwen, which also puts
+its LayerNorms first; it goes into the saved module, so that the library loads it."""
 
 
 class Bottleneck(Method):
@@ -36,10 +54,10 @@ class Bottleneck(Method):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
+        kind = str(network.config.model_type)  # type: ignore[union-attr]
         try:
-            adapters.init(network)
+            adapters.init(network, interface=INTERFACES.get(kind))  # type: ignore[arg-type]
         except ValueError as error:
-            kind = network.config.model_type  # type: ignore[union-attr]
             raise use_error(
                 f"The adapters library has no bottlenecks for {kind} models.", "Use --method lora or full."
             ) from error

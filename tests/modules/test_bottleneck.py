@@ -185,11 +185,9 @@ def test_activating_is_silent_and_logging_is_left_alone(tiny_encoder, caplog):
 
 
 def test_models_without_bottlenecks_are_named():
-    from transformers import XLMRobertaXLConfig, XLMRobertaXLModel
+    from transformers import MPNetConfig, MPNetModel
 
-    config = XLMRobertaXLConfig(
-        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
-    )
-    with pytest.raises(AdaptxferError, match="no bottlenecks for xlm-roberta-xl") as caught:
-        Bottleneck(XLMRobertaXLModel(config, add_pooling_layer=False))
+    config = MPNetConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(AdaptxferError, match="no bottlenecks for mpnet") as caught:
+        Bottleneck(MPNetModel(config, add_pooling_layer=False))
     assert caught.value.code == USE and "lora" in caught.value.hint
