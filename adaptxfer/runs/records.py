@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from adaptxfer.errors import data_error, use_error
@@ -31,7 +31,7 @@ class Record:
         languages: per language the metrics in points (0-100), ``n`` and possibly ``split``.
         mean: task score over all its languages, or None.
         mean_zero_shot: mean without the language of the training data, or None.
-        unscored: languages that were predicted but have no labels.
+        unscored: languages that were predicted but have no labels, with ``n`` and possibly ``split``.
     """
 
     run: str
@@ -45,7 +45,7 @@ class Record:
     languages: Mapping[str, Mapping[str, Any]]
     mean: float | None
     mean_zero_shot: float | None
-    unscored: tuple[str, ...] = ()
+    unscored: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def points(self) -> dict[str, float]:
         """Main metric by language, then the two means where they are known."""
@@ -81,7 +81,7 @@ def read_record(run: Run) -> Record:
         languages=scores["languages"],
         mean=scores["mean"],
         mean_zero_shot=scores["mean_zero_shot"],
-        unscored=tuple(scores.get("unscored", ())),
+        unscored=scores.get("unscored", {}),
     )
 
 

@@ -24,11 +24,14 @@ def scores_table(records: Sequence[Record]) -> Table:
         values = first.languages.get(row) or _means(first, row, others)
         row_cells: list[Cell] = [row, str(points), *(_points(values.get(name)) for name in others), values.get("n")]
         rows.append([*row_cells, first.examples(row)[1] if row in first.languages else None] if splits else row_cells)
+    for code, values in first.unscored.items():
+        row_cells = [code, None, *(None for _ in others), values["n"]]
+        rows.append([*row_cells, values.get("split", first.split)] if splits else row_cells)
     columns = ["language", (first.metric, "right"), *((name, "right") for name in others), ("n", "right")]
     title = f"{first.task}, {first.split}: {_composed(first)}"
     caption = _seeds_caption([r.seed for r in records])
     if first.unscored:
-        caption += f"; predicted, no labels to score with: {', '.join(first.unscored)}"
+        caption += "; without a score: predicted, no labels"
     return Table(title, [*columns, "split"] if splits else columns, rows, caption)
 
 
