@@ -17,7 +17,7 @@ from adaptxfer.files import check_name, content_hash, file_hash
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.modules.composition import Tree
 from adaptxfer.runs.settings import Ask, Settings
-from adaptxfer.tasks.load import read_examples
+from adaptxfer.tasks.load import available, read_examples
 from adaptxfer.tasks.places import find_files, hub_for
 from adaptxfer.tasks.spec import TaskSpec
 
@@ -142,7 +142,8 @@ class EvaluateStage(Stage):
 
     def identity(self) -> dict[str, Any]:
         """Bundles, task file, evaluation data, layers."""
-        data = {code: _evaluation_files(self.task, code, self.split, self.ask.data_dir) for code in self.languages}
+        here = self.ask.data_dir
+        data = {code: _evaluation_files(self.task, code, self.split, here) for code in self._languages_read()}
         return {
             "model": model_identity(self.ask),
             "task": self.task.digest,
@@ -153,6 +154,14 @@ class EvaluateStage(Stage):
             "limit": self.limit,
             "max_length": self.max_length,
         }
+
+    def _languages_read(self) -> list[str]:
+        """Those that are scored; where candidates of all languages make one pool, the others too."""
+        if self.task.metric.main != "map20":
+            return list(self.languages)
+        found = available(self.task, self.ask.data_dir)
+        splits = (self.split,) if self.split else ("test", "dev")
+        return list(dict.fromkeys([*self.languages, *(code for name in splits for code in found.get(name, ()))]))
 
 
 def model_identity(ask: Ask) -> dict[str, Any]:
@@ -198,7 +207,7 @@ def _train_identity(task: TaskSpec, source: TaskSpec, ask: Ask, languages: Seque
 
 
 def _evaluation_files(task: TaskSpec, language: str, split: str | None, data_dir: Path | None) -> Any:
-    splits = (split,) if split else ("test", "dev")
+    splits = (split,) if split and task.metric.main != "bucc" else ("test", "dev")  # BUCC's threshold is from dev
     return [data_identity(task, name, language, data_dir) for name in splits]
 
 

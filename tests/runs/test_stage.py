@@ -81,6 +81,20 @@ def test_evaluations_differ_by_what_is_scored(own_ask, world) -> None:
     assert plan() != first and plan(languages=["de"]) == plan(languages=["de"])
 
 
+def test_a_pool_and_a_threshold_depend_on_files_that_are_not_scored(own_ask, world) -> None:
+    def changes(metric: str, split: str, language: str) -> bool:
+        task = find_task("twins", own_ask, "target")
+        task = replace(task, metric=replace(task.metric, main=metric))
+        stage = plan_evaluation(task, own_ask, 1, "none", [], languages=["de"], split="test", layer="1")
+        first = stage.hash
+        with world.file("twins", split, language).open("a", encoding="utf-8") as file:
+            file.write("\n")
+        return stage.hash != first
+
+    assert changes("map20", "test", "sw") and not changes("retrieval_accuracy", "test", "sw")
+    assert changes("bucc", "dev", "de") and not changes("retrieval_accuracy", "dev", "de")
+
+
 def test_data_that_is_not_there_has_no_identity(ask) -> None:
     assert data_identity(find_task("weather", ask, "target"), "dev", "sw", ask.data_dir) is None
 
