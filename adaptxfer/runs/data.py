@@ -21,6 +21,7 @@ from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.runs.stage import TrainStage, text_language
 from adaptxfer.tasks.convert import paired, questions_to_pairs, unique_candidates
 from adaptxfer.tasks.load import read_examples
+from adaptxfer.tasks.sham import with_sham_labels
 from adaptxfer.tasks.spec import TaskSpec
 from adaptxfer.training import Steps, TaskData, TrainingOptions
 from adaptxfer.training.steps import MaskedData, single_task
@@ -60,7 +61,10 @@ def _training(stage: TrainStage, spec: TaskSpec, source: TaskSpec, setting: Sett
     """Features of the training examples in all languages of the mixture, and one fingerprint for them."""
     languages, limit = stage.mixture.languages, stage.settings["limit"]
     parts = [read_examples(source, "train", code, setting.data_dir, limit) for code in languages]
-    items = _for_training(spec, source)([item for part in parts for item in part.items])
+    items = [item for part in parts for item in part.items]
+    if stage.mixture.sham:
+        items = with_sham_labels(source.kind, items, derived_seed(stage.seed, "sham", source.name))
+    items = _for_training(spec, source)(items)
     features = features_of(spec, items, setting, training=True)
     if spec.kind == "retrieve":  # a unit is a query with its candidate
         features = replace(features, units=np.arange(0, len(features.example) + 1, 2, dtype=np.int64))

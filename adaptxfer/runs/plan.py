@@ -17,6 +17,7 @@ from adaptxfer.runs.settings import Ask, Settings, resolve
 from adaptxfer.runs.stage import EvaluateStage, Mixture, TrainStage, text_language
 from adaptxfer.tasks.find import load_task
 from adaptxfer.tasks.load import available, with_labels
+from adaptxfer.tasks.sham import with_sham_labels
 from adaptxfer.tasks.spec import TaskSpec
 
 
@@ -62,13 +63,31 @@ def plan_intermediate(
     if len(set(names)) != len(names):
         raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")
     tasks = tuple(with_labels(find_task(name, ask, "intermediate"), ask.data_dir) for name in names)
+    if mixture.sham:
+        for task in tasks:
+            with_sham_labels(task.kind, (), 0)  # refuses kinds that have none
     name = "-".join(names) if len("-".join(names)) <= 60 else f"multi{len(names)}"
+    name += "_sham" if mixture.sham else ""
     settings = resolve(ask, tasks[0], model_hints(ask)[0])
     settings.training(seed)  # refuses what is out of range
     return TrainStage(
         "intermediate", name, seed, ask, settings, tasks, tuple(_source(task, ask) for task in tasks),
         name, "none", Leaf(name), mixture=mixture,
     )  # fmt: skip
+
+
+def plan_separately(
+    names: Sequence[str], ask: Ask, seeds: Sequence[int], mixture: Mixture | None = None, skip_missing: bool = False
+) -> list[TrainStage]:
+    """The stages that train one module for each task and seed.
+
+    Raises:
+        AdaptxferError: as `plan_intermediate`.
+    """
+    names = _present(names, ask) if skip_missing else names
+    if len(set(names)) != len(names):
+        raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")
+    return [plan_intermediate([name], ask, seed, mixture) for seed in seeds for name in names]
 
 
 def check_mixture(mixture: Mixture) -> None:

@@ -57,12 +57,14 @@ class Mixture:
         languages: languages of the training data; others than English are machine translations.
         mlm: text files for continued masked-language modelling, one language each, named by their stem's last part.
         mlm_weight: share of the steps that go to it.
+        sham: train on shuffled labels (`adaptxfer.tasks.sham`).
     """
 
     sampler: str = "capped"
     languages: tuple[str, ...] = ("en",)
     mlm: tuple[Path, ...] = ()
     mlm_weight: float = 0.5
+    sham: bool = False
 
     def identity(self, tasks: int) -> dict[str, Any]:
         """What decides the result; nothing for one task in English alone."""
@@ -71,6 +73,8 @@ class Mixture:
             found["languages"] = list(self.languages)
         if self.mlm:
             found |= {"mlm": {text_language(path): file_hash(path) for path in self.mlm}, "weight": self.mlm_weight}
+        if self.sham:
+            found["sham"] = True
         return found
 
     def to_request(self, tasks: int) -> dict[str, Any]:

@@ -124,13 +124,14 @@ class RunStore:
         return sorted(runs, key=lambda run: (run.manifest.get("finished") or "", run.name), reverse=True)
 
     def newest_intermediate(self, model_id: str, method: str, fingerprint: str | None = None) -> Run | None:
-        """The newest finished intermediate run for a base model and method.
+        """The newest finished intermediate run for a base model and method, those on sham labels apart.
 
         With ``fingerprint`` the weights decide, without it the model's id does.
         """
         key, wanted = ("fingerprint", fingerprint) if fingerprint else ("id", model_id)
         runs = self.find_finished("intermediate", method=method)
-        return next((run for run in runs if run.manifest["base_model"].get(key) == wanted), None)
+        fitting = (run for run in runs if run.manifest["base_model"].get(key) == wanted and not run.asked("sham"))
+        return next(fitting, None)
 
     def remove(self, names: Iterable[str], force: bool = False) -> Sequence[str]:
         """Remove runs and return their names; nothing is removed unless all of them may be.

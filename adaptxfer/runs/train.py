@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from adaptxfer import ranks
 from adaptxfer.console import console
@@ -24,7 +26,7 @@ from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
-from adaptxfer.training import TrainingResult, train
+from adaptxfer.training import Steps, TrainingOptions, TrainingResult, train
 from adaptxfer.training.graphs import check_graphs
 
 
@@ -50,9 +52,39 @@ def run_training(stage: TrainStage) -> Bundle:
         return bundle
 
 
+class Ready(NamedTuple):
+    """A stage with all it takes to train it."""
+
+    stage: TrainStage
+    run: OpenRun
+    encoder: Encoder
+    model: AdaptedModel
+    trained: dict[str, Any]
+    steps: Steps
+    options: TrainingOptions
+    dev: DevScore
+    chance: float | None  # dev score at which training counts as stuck, where known
+
+
 def _train(stage: TrainStage, run: OpenRun) -> Bundle:
-    options = stage.settings.training(stage.seed)
-    encoder = load_encoder(stage.ask.model, stage.ask.revision)
+    ready = prepare(stage, run, load_encoder(stage.ask.model, stage.ask.revision))
+    with console().progress(len(ready.steps), stage.name) as bar:
+        result = train(
+            ready.model, ready.trained, ready.steps, ready.options, run.path / "checkpoint", ready.dev,
+            reporter(run, bar), ready.chance,
+        )  # fmt: skip
+    return finish(ready, result)
+
+
+def prepare(stage: TrainStage, run: OpenRun, encoder: Encoder) -> Ready:
+    """Read the data, attach the modules to ``encoder``, and mark the run as started.
+
+    Raises:
+        AdaptxferError: for data, model or composition that cannot be used.
+    """
+    options, sham = stage.settings.training(stage.seed), stage.mixture.sham
+    if sham:  # chance is where it belongs, and choosing among checkpoints would only shorten the training
+        options = replace(options, keep="last")
     for parent in stage.parents:
         check_base(parent, encoder.base)
     with ranks.first_goes_ahead():  # and leaves the features to the others
@@ -65,11 +97,7 @@ def _train(stage: TrainStage, run: OpenRun) -> Bundle:
         parents=[parent.folder.name for parent in stage.parents],
     )  # fmt: skip
     console().note(f"{run.name}: {count(trained.values()):,} weights train, {len(steps):,} steps.")
-    with console().progress(len(steps), stage.name) as bar:
-        result = train(
-            model, trained, steps, options, run.path / "checkpoint", dev, _reporter(run, bar), dev.guessing()
-        )
-    return _finish(stage, run, encoder, model, dev, result)
+    return Ready(stage, run, encoder, model, trained, steps, options, dev, -math.inf if sham else dev.guessing())
 
 
 def request_of(stage: TrainStage) -> dict[str, dict[str, Any]]:
@@ -125,7 +153,7 @@ def attach_parents(stage: TrainStage, method: Method, weights: bool = True) -> N
         method.add_fusion(fused, stage.seed)
 
 
-def _reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
+def reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
     """Takes the events of training: shows them, and keeps up to about 1,000 steps in the log."""
 
     def report(event: Mapping[str, Any]) -> None:
@@ -147,17 +175,17 @@ def _reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
     return report
 
 
-def _finish(
-    stage: TrainStage, run: OpenRun, encoder: Encoder, model: AdaptedModel, dev: DevScore, result: TrainingResult
-) -> Bundle:
+def finish(ready: Ready, result: TrainingResult) -> Bundle:
+    """Save the bundle of a trained stage and mark its run as finished."""
+    stage, run, model = ready.stage, ready.run, ready.model
     if MLM in model.heads:  # it belongs to the base model
         del model.heads[MLM]
     heads = {name: model.head(name).spec for name in model.heads}
-    described = Bundle(run.path, encoder.base, stage.ask.method, stage.tree, next(iter(heads)), heads,
+    described = Bundle(run.path, ready.encoder.base, stage.ask.method, stage.tree, next(iter(heads)), heads,
                        stage.settings.module_options(stage.ask.method))  # fmt: skip
     bundle = ranks.first(lambda: save_bundle(model, described))
     run.finish({
-        "dev": dev.scores(model),
+        "dev": ready.dev.scores(model),
         "training": {"steps": result.steps, "best_step": result.best_step, "best_score": result.best_score,
                      "seconds": round(result.seconds, 2), "tokens": result.tokens, "evaluations": result.evaluations,
                      "processes": ranks.size(), **peak_memory()},

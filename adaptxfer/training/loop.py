@@ -209,10 +209,14 @@ class Learner:
             self.checkpoints.save(self.progress)
         return saves
 
-    def _backward(self, task: str, batches: list[Any]) -> Tensor:
-        """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
+    def count(self, task: str, batches: list[PackedBatch]) -> Tensor:
+        """What the summed losses of a step are divided by, at least 1."""
         head = self.bare.head(task)
-        count = ranks.total(torch.stack([head.count(batch.targets) for batch in batches]).sum()).clamp(min=1)
+        return ranks.total(torch.stack([head.count(batch.targets) for batch in batches]).sum()).clamp(min=1)
+
+    def _backward(self, task: str, batches: list[PackedBatch]) -> Tensor:
+        """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
+        count = self.count(task, batches)
         total = torch.zeros((), device=self.accelerator.device)
         for batch in batches:
             with self.accelerator.autocast():
@@ -234,7 +238,7 @@ class Learner:
         progress = self.progress
         check_finite("dev score", progress.step - 1, value)
         progress.evaluations.append({"step": progress.step, "score": value})
-        best = progress.best_score is None or value > progress.best_score
+        best = self.options.keep == "last" or progress.best_score is None or value > progress.best_score
         if best:
             progress.best_step, progress.best_score = progress.step, value
             self.checkpoints.save_best(progress)
