@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adaptxfer.kernels.add_norm import add_norm
-from adaptxfer.kernels.attention import varlen_attention
+from adaptxfer.kernels.attention import first_token_attention, varlen_attention
 from adaptxfer.kernels.bottleneck import bottleneck
 from adaptxfer.kernels.fusion import Fusion, adapter_fusion
 from adaptxfer.kernels.gelu import gelu
@@ -71,6 +71,25 @@ class Layer(NamedTuple):
         """(T, H) to (T, H)."""
         qkv = packed_linear((self.query, self.key, self.value))(x)
         mixed = varlen_attention(qkv, tokens.bounds, tokens.lengths, self.heads, self.attention_dropout)
+        return self._rest(mixed, x)
+
+    def first(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """(T, H) to (S, H), the first token of each sequence alone: of the others it needs their keys and values."""
+        rows = x.index_select(0, tokens.bounds[:-1])
+        q, kv = self.query(rows), packed_linear((self.key, self.value))(x)
+        mixed = first_token_attention(q, kv, tokens.bounds, tokens.lengths, self.heads, self.attention_dropout)
+        return self._rest(mixed, rows)
+
+    def draws(self) -> bool:
+        """Whether anything in it draws random numbers."""
+        linears = (self.query, self.key, self.value, self.mixed, self.widen, self.narrow)
+        ends = (self.after_attention, self.after_feed_forward)
+        parts = [*ends, *(part for end in ends for part in (*end.fusions, *end.adapters))]
+        parts += [update for linear in linears for update in linear.updates]
+        return any([self.attention_dropout, *(part.dropout for part in parts)])
+
+    def _rest(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """What follows attention works on each token by itself."""
         x = self.after_attention(self.mixed(mixed), x)
         wide = self.widen(x)
         wide = gelu(wide) if self.act == "gelu" else activate(wide, self.act)
@@ -140,6 +159,13 @@ class Program(NamedTuple):
             x = layer(x, tokens)
             states.append(x)
         return [states[number] for number in wanted]
+
+    def first(self, tokens: Tokens) -> Tensor:
+        """(S, H) last hidden states of the first token of every sequence; equal to those of `run`."""
+        x = self.embeddings(tokens)
+        for layer in self.layers[:-1]:
+            x = layer(x, tokens)
+        return self.layers[-1].first(x, tokens)
 
 
 def packed_linear(parts: Sequence[Linear]) -> Linear:

@@ -30,8 +30,41 @@ def varlen_attention(qkv: Tensor, bounds: Tensor, lengths: Sequence[int], heads:
         (T, heads * size).
     """
     if qkv.is_cuda and qkv.dtype in (torch.float16, torch.bfloat16):
-        return _flash(qkv, bounds.to(torch.int32), max(lengths), heads, p)
+        q, k, v = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+        places = bounds.to(torch.int32)
+        return _flash(q, k, v, (places, places), (max(lengths), max(lengths)), p)
     return _grouped(qkv, lengths, heads, p)
+
+
+def first_token_attention(
+    q: Tensor, kv: Tensor, bounds: Tensor, lengths: Sequence[int], heads: int, p: float = 0.0
+) -> Tensor:
+    """As `varlen_attention`, but only what the first token of each sequence gets.
+
+    Args:
+        q: (S, heads * size) queries of the first tokens.
+        kv: (T, 2 * heads * size), keys and values of all tokens side by side.
+        bounds: (S+1,) where each sequence starts.
+        lengths: the differences of ``bounds`` as plain numbers, none of them 0.
+        heads: number of heads.
+        p: dropout on the attention weights.
+
+    Returns:
+        (S, heads * size).
+    """
+    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
+        k, v = kv.view(len(kv), 2, heads, -1).unbind(1)
+        places = bounds.to(torch.int32)
+        ones = torch.arange(len(q) + 1, dtype=torch.int32, device=q.device)
+        return _flash(q.view(len(q), heads, -1), k, v, (ones, places), (1, max(lengths)), p)
+    runs = [(len(list(run)), length) for length, run in groupby(lengths)]
+    parts = []
+    pieces = zip(q.split([n for n, _ in runs]), kv.split([n * length for n, length in runs]), strict=True)
+    for (count, length), (own, rows) in zip(runs, pieces, strict=True):
+        k, v = rows.view(count, length, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        attend = _written_out if length < SHORT and not q.is_cuda else F.scaled_dot_product_attention
+        parts.append(attend(own.view(count, heads, 1, -1), k, v, dropout_p=p).reshape(count, -1))
+    return torch.cat(parts)
 
 
 def _grouped(qkv: Tensor, lengths: Sequence[int], heads: int, p: float) -> Tensor:
@@ -51,19 +84,20 @@ def _written_out(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
     return torch.matmul(F.dropout(weights, dropout_p) if dropout_p else weights, v)
 
 
-def _flash(qkv: Tensor, bounds: Tensor, longest: int, heads: int, p: float) -> Tensor:
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, bounds: tuple[Tensor, Tensor], longest: tuple[int, int], p: float
+) -> Tensor:
     # torch.nn.attention.varlen.varlen_attn fixes dropout at 0; the operation below it does not.
-    q, k, v = qkv.view(len(qkv), 3, heads, -1).unbind(1)
     mixed = torch.ops.aten._flash_attention_forward(
         q,
         k,
         v,
-        cum_seq_q=bounds,
-        cum_seq_k=bounds,
-        max_q=longest,
-        max_k=longest,
+        cum_seq_q=bounds[0],
+        cum_seq_k=bounds[1],
+        max_q=longest[0],
+        max_k=longest[1],
         dropout_p=p,
         is_causal=False,
         return_debug_mask=False,
     )[0]
-    return mixed.reshape(len(qkv), -1)
+    return mixed.reshape(len(q), -1)

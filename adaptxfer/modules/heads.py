@@ -71,6 +71,8 @@ class Head(nn.Module):
 
     trains = True
     """Whether the head's weights train with the modules."""
+    reads_first = False
+    """Whether the first token of each sequence is all it reads."""
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
@@ -89,6 +91,10 @@ class Head(nn.Module):
         """Sum of the losses from hidden states."""
         return self.loss(self(hidden, bounds), bounds, targets)
 
+    def bounds_of(self, bounds: Tensor) -> Tensor:
+        """Borders of the sequences in what the head gets: of one token each where it reads no more."""
+        return torch.arange(len(bounds), device=bounds.device) if self.reads_first else bounds
+
     def count(self, targets: Mapping[str, Tensor]) -> Tensor:
         """How many losses `loss` sums up."""
         return (targets["label"] != IGNORE).sum()
@@ -106,6 +112,8 @@ class Head(nn.Module):
 
 class ClassifyHead(Head):
     """Dense, tanh, dropout, linear on the first token of each sequence, as in XLM-R's own classifier."""
+
+    reads_first = True
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from adaptxfer.encoder.first import encode_first
 from adaptxfer.encoder.packed import encode_auto
 from adaptxfer.errors import nearest, use_error
 from adaptxfer.modules.heads import Head
@@ -53,9 +54,15 @@ class AdaptedModel(nn.Module):
         return self.heads[task]  # type: ignore[return-value]
 
     def forward(self, task: str, ids: Tensor, bounds: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Scores of the task's head in packed order, or with ``targets`` the sum of the losses."""
+        """Scores of the task's head in packed order, or with ``targets`` the sum of the losses.
+
+        ``targets["lengths"]``, on the host, saves reading ``bounds`` back; see `adaptxfer.encoder.packed.run`.
+        """
         head = self.head(task)
-        hidden = encode_auto(self.network, ids, bounds)
+        lengths = targets["lengths"].tolist() if targets and "lengths" in targets else None
+        encode = encode_first if head.reads_first else encode_auto
+        hidden = encode(self.network, ids, bounds, lengths=lengths)
+        bounds = head.bounds_of(bounds)
         return head(hidden, bounds) if targets is None else head.train_loss(hidden, bounds, targets)
 
     def set_trainable(self, modules: Sequence[str], fusions: Sequence[str] = ()) -> dict[str, nn.Parameter]:

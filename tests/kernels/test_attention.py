@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adaptxfer.kernels import attention
-from adaptxfer.kernels.attention import varlen_attention
+from adaptxfer.kernels.attention import first_token_attention, varlen_attention
 from tests.kernels.helpers import assert_equal, leaves, outcome
 
 
@@ -29,6 +29,23 @@ def test_equal_to_the_formula(lengths, heads):
     bounds = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()])
     found = outcome(lambda: varlen_attention(qkv, bounds, lengths, heads), [qkv])
     assert_equal(found, outcome(lambda: by_hand(qkv, lengths, heads), [qkv]))
+
+
+@pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [2, 9, 9, 40, 2], [15, 16, 17]])
+def test_first_tokens_alone(lengths):
+    (qkv,) = leaves((sum(lengths), 3 * 16))
+    bounds = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()])
+
+    def alone():
+        return first_token_attention(qkv[bounds[:-1], :16], qkv[:, 16:], bounds, lengths, 4)
+
+    assert_equal(outcome(alone, [qkv]), outcome(lambda: by_hand(qkv, lengths, 4)[bounds[:-1]], [qkv]))
+
+
+@pytest.mark.parametrize("length", [1, 8, 15, 16, 33])
+def test_first_tokens_keep_nan(length):
+    q, kv = torch.full((1, 16), torch.nan), torch.randn(length, 32)
+    assert first_token_attention(q, kv, torch.tensor([0, length]), [length], 1).isnan().all()
 
 
 @pytest.mark.parametrize("length", [1, 8, 15, 16, 33])
@@ -68,6 +85,8 @@ def test_on_a_gpu(dtype):
 
 
 def test_flash_operation_takes_these_arguments():
-    qkv = torch.empty(10, 3 * 32, device="meta", dtype=torch.bfloat16)
+    kv = torch.empty(10, 2, 16, device="meta", dtype=torch.bfloat16)
     bounds = torch.empty(4, device="meta", dtype=torch.int32)
-    assert attention._flash(qkv, bounds, 5, 2, 0.1).shape == (10, 32)
+    for count, longest in ((10, 5), (3, 1)):
+        q = torch.empty(count, 2, 16, device="meta", dtype=torch.bfloat16)
+        assert attention._flash(q, kv, kv, (bounds, bounds), (longest, 5), 0.1).shape == (count, 32)
