@@ -232,6 +232,38 @@ def test_rich_progress_shows_loss_speed_and_notes() -> None:
     assert "again" in said(screen)
 
 
+def test_parts_of_a_bar_come_and_go() -> None:
+    screen = make("rich", terminal=True, width=100)
+    with screen.progress(3, "grid") as bar:
+        bar.show_parts({"target xnli [1]": (30, 120), "evaluate udpos": (0, 0)})
+        bar.show_parts({"target xnli [1]": (60, 120)})
+        shown_last = said(screen)
+        bar.show_parts({})
+    assert "target xnli [1]" in shown_last and "30/120" in shown_last and "evaluate udpos" in shown_last
+    plain = make()
+    with plain.progress(3, "grid") as bar:
+        bar.show_parts({"target": (1, 2)})
+    assert said(plain) == ""
+
+
+def test_events_are_lines_and_the_document_is_the_last() -> None:
+    screen = make("json")
+    screen.event("planned", stages=2)
+    screen.event("finished", stage="a\nb", seconds=float("nan"))
+    screen.result({"counts": {"finished": 2}})
+    lines = [json.loads(line) for line in shown(screen).splitlines()]
+    assert lines[0] == {"event": "planned", "stages": 2} and lines[1]["seconds"] is None
+    assert lines[2] == {"event": "end", "counts": {"finished": 2}}
+    broken = make("json")
+    broken.event("planned")
+    broken.error(use_error("No.", "Yes."))
+    assert json.loads(shown(broken).splitlines()[-1])["event"] == "error"
+    for mode in ("plain", "rich"):
+        quiet = make(mode)
+        quiet.event("planned")
+        assert shown(quiet) == said(quiet) == ""
+
+
 def test_progress_ends_with_an_exception_and_needs_no_steps() -> None:
     for mode in ("plain", "rich"):
         screen = make(mode, terminal=mode == "rich")

@@ -63,7 +63,10 @@ class Amounts:
         if steps is None:
             return None, length
         per_unit = sum(text.per_unit for text in texts) / len(texts)
-        dev = sum(text.per_unit * text.units for text in texts) * settings["dev_limit"] * settings["evaluations"]
+        dev = settings["evaluations"] * sum(
+            text.per_unit * text.units * (self.count(source, "dev", "en", node.ask, settings["dev_limit"]) or 0)
+            for source, text in zip(sources, texts, strict=True)
+        )
         share = 3 if node.ask.method == "full" else 2
         return round(steps * settings["batch_size"] * per_unit + dev / share), length
 

@@ -21,6 +21,7 @@ from adaptxfer.runs.settings import Ask, model_name, resolve
 from adaptxfer.runs.stage import Mixture, vars_of
 from adaptxfer.runs.transfer import Wish, default_how
 from adaptxfer.tasks.find import list_tasks
+from adaptxfer.tasks.sham import with_sham_labels
 from adaptxfer.tasks.spec import TaskSpec
 
 
@@ -175,6 +176,9 @@ class _Expansion:
         entry = self.plan.joint.get(name) or Joint((name,), Mixture())
         specs = [self.task(part, "intermediate") for part in entry.tasks]
         check_mixture(entry.mixture)
+        if entry.mixture.sham:
+            for spec in specs:
+                with_sham_labels(spec.kind, (), 0)  # refuses kinds that have none
         self.check_options(ask, specs[0].name, "")
         return self.add(
             "intermediate", name, [ask, entry.tasks, entry.mixture], (), ask, seed,

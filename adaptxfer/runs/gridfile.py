@@ -33,7 +33,7 @@ TYPES: dict[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Joint:
-    """An intermediate that is more than one task in English: several tasks, translations, masked words."""
+    """An intermediate that is not one task in English: several tasks, translations, masked words, sham labels."""
 
     tasks: tuple[str, ...]
     mixture: Mixture
@@ -109,6 +109,7 @@ def _joint(table: Table, folder: Path) -> Joint:
         table.texts("languages", usual.languages, least=1),
         tuple(folder / name for name in table.texts("mlm", ())),
         table.number("mlm_weight", usual.mlm_weight, most=1),
+        table.flag("sham", usual.sham),
     )
     table.close()
     return Joint(tasks, mixture)

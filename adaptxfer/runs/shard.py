@@ -27,7 +27,7 @@ def shard(grid: Grid, number: int, of: int) -> Grid:
             f"Use at most --shard 1/{len(groups)}: an intermediate and all that builds on it stay together.",
         )
     parts: list[set[str]] = [set() for _ in range(of)]
-    for group in groups:  # each to the part that has least to do
+    for group in sorted(groups, key=len, reverse=True):  # each to the part that has least to do
         min(parts, key=len).update(group)
     return replace(grid, nodes=tuple(node for node in grid.nodes if node.key in parts[number - 1]))
 

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adaptxfer.api import make_ask, train_intermediate
+from adaptxfer.runs.grid import Grid, expand
+from adaptxfer.runs.gridfile import read_grid
+from adaptxfer.runs.settings import Ask
+from tests.runs.plans import PLAN
 from tests.world import World, open_world
 
 
@@ -45,3 +50,15 @@ def world(tmp_path: Path, mini_dir: Path):
 @pytest.fixture
 def own_ask(world: World):
     return make_ask(**world.training)
+
+
+@pytest.fixture
+def grid_of(tmp_path: Path, ask):
+    """The grid of a plan's text."""
+
+    def make(text: str = PLAN, base: Ask = ask, **overrides) -> Grid:
+        path = tmp_path / "plan.toml"
+        path.write_text(text.replace("MODEL", base.model))
+        return expand(read_grid(path), replace(base, max_steps=None), overrides)
+
+    return make

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,43 +9,15 @@ from adaptxfer.errors import AdaptxferError
 from adaptxfer.runs import stage as stages
 from adaptxfer.runs import survey as surveys
 from adaptxfer.runs.engines.job import attempt, stage_of
-from adaptxfer.runs.grid import Grid, expand
+from adaptxfer.runs.grid import expand
 from adaptxfer.runs.gridfile import read_grid
 from adaptxfer.runs.outlook import outlook_document, outlook_views
 from adaptxfer.runs.settings import Ask
 from adaptxfer.runs.survey import Survey
 from adaptxfer.runs.train import run_training
+from tests.runs.plans import PLAN
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAN = """
-name = "small"
-models = ["MODEL"]
-intermediates = ["none", "weather", "both"]
-targets = ["weather", "seasons", "twins"]
-seeds = [1, 2]
-[joint.both]
-tasks = ["weather", "endings"]
-[together.pair]
-intermediates = ["weather", "endings"]
-compositions = ["fuse", "merge"]
-[train]
-max_steps = 2
-evaluations = 1
-[evaluate]
-layer = 1
-"""
-
-
-@pytest.fixture
-def grid_of(tmp_path: Path, ask):
-    """The grid of a plan's text."""
-
-    def make(text: str = PLAN, base: Ask = ask, **overrides) -> Grid:
-        path = tmp_path / "plan.toml"
-        path.write_text(text.replace("MODEL", base.model))
-        return expand(read_grid(path), replace(base, max_steps=None), overrides)
-
-    return make
 
 
 def refused(said: list[str], call, *given) -> None:
@@ -133,6 +104,8 @@ def test_languages_that_a_target_lacks(grid_of) -> None:
         ("[joint.both]", '[joint.unused]\ntasks = ["weather"]\n[joint.both]', ["joint.unused: is not used"]),
         ('tasks = ["weather", "endings"]', 'tasks = ["weather"]\nsampler = "even"', ["--sampler 'even'"]),
         ("[train]", "[method.lore]\nr = 1\n[train]", ["method.lore: no such method"]),
+        ("[train]", "[budget]\neuros = 1\n[train]", ["budget.euros: unknown key"]),
+        ("[train]", "[budget]\nhours = -1\n[train]", ["budget.hours: must lie between 0"]),
         ("name =", "name", ["is not valid TOML"]),
     ],
 )
@@ -143,7 +116,8 @@ def test_wrong_plans(grid_of, old: str, new: str, said: list[str]) -> None:
 
 def test_hashes_are_those_of_the_stages(grid_of) -> None:
     """What the survey works out for a recipe is what each stage says of itself, through all generations."""
-    grid = grid_of(PLAN.replace("seeds = [1, 2]", "seeds = [3]"))
+    text = PLAN.replace("seeds = [1, 2]", "seeds = [3]").replace('"both"]\n', '"both", "sham"]\n')
+    grid = grid_of(text + '[joint.sham]\ntasks = ["weather"]\nsham = true\n')
     places: dict[str, str] = {}
     survey = Survey(grid)
     for node in grid.nodes:
@@ -154,6 +128,7 @@ def test_hashes_are_those_of_the_stages(grid_of) -> None:
         assert outcome.state == "finished", outcome.error
         places[node.key] = outcome.run
     assert len(set(places.values())) == len(grid.nodes), "no two nodes are the same work"
+    assert sum("weather_sham" in place for place in places.values()) == 1
     assert Survey(grid).places() == places
 
 

@@ -6,9 +6,11 @@ node, and when it is gone its jobs finish; the same command again then takes up 
 
 from __future__ import annotations
 
+import logging
 import signal
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from adaptxfer.runs.grid import Node
 
 POLL = 2.0
-"""Seconds between two looks at the queue."""
+"""Seconds between two looks for results."""
+
+LOOK = 15.0
+"""Seconds between two looks at the queue; a job that twice was not there and left no result is lost."""
 
 
 class Attempt:
@@ -62,11 +67,14 @@ class SlurmEngine:
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
             self._executor.update_parameters(**{"timeout_min": 240, **(options or {})})
+            logging.getLogger("submitit").handlers.clear()  # it writes to standard output
         except (RuntimeError, NameError, ValueError, TypeError) as error:
             raise use_error(f"Slurm cannot be used: {error}", "Check --slurm, or use --engine local.") from error
         self._workers = workers
         self._queued: list[tuple[Node, Mapping[str, str]]] = []
         self._jobs: dict[str, Any] = {}
+        self._queue = Queue() if cluster == "slurm" else None
+        self._cancelled = False
 
     def __enter__(self) -> Self:
         return self
@@ -94,8 +102,20 @@ class SlurmEngine:
             self._jobs |= dict(jobs)
             self._queued.clear()
         time.sleep(max(seconds, POLL))
-        done = [key for key, job in self._jobs.items() if job.done()]
-        return [(key, _outcome(self._jobs.pop(key))) for key in done]
+        gone = self._queue.gone([job.job_id for job in self._jobs.values()], self._cancelled) if self._queue else ()
+        found = {key: self._end(job, gone) for key, job in self._jobs.items()}
+        self._jobs = {key: job for key, job in self._jobs.items() if found[key] is None}
+        return [(key, outcome) for key, outcome in found.items() if outcome]
+
+    def _end(self, job: Any, gone: Collection[str]) -> Outcome | None:
+        """How a job ended; None while it has not. What submitit itself does for Slurm needs its accounting."""
+        from adaptxfer.runs.engines.job import INTERRUPTION, lost
+
+        if job.paths.result_pickle.exists() or (self._queue is None and job.done()):
+            return _outcome(job)
+        if job.job_id not in gone:
+            return None
+        return INTERRUPTION if self._cancelled else lost(f"job {job.job_id} left the queue without a result")
 
     def live(self) -> dict[str, dict[str, float]]:
         """Jobs tell nothing before they end."""
@@ -104,8 +124,35 @@ class SlurmEngine:
     def interrupt(self) -> None:
         """Cancel all jobs: those in training save a checkpoint first."""
         self._queued.clear()
+        self._cancelled = True
         for job in self._jobs.values():
             job.cancel(check=False)
+
+
+class Queue:
+    """What `squeue` says, asked now and then: it works with and without Slurm's accounting."""
+
+    def __init__(self) -> None:
+        self._last, self._missing, self._gone = 0.0, set[str](), set[str]()
+
+    def gone(self, jobs: Sequence[str], at_once: bool = False) -> set[str]:
+        """Those of ``jobs`` that were missing twice in a row, or with ``at_once`` once."""
+        if jobs and time.monotonic() - self._last > LOOK:
+            self._last = time.monotonic()
+            queued = self._ask()
+            missing = set() if queued is None else {job for job in jobs if job not in queued}
+            self._gone = missing & self._missing
+            self._missing = missing
+        return self._missing if at_once else self._gone
+
+    def _ask(self) -> set[str] | None:
+        """Ids of all jobs in the queue, those of arrays as ``array_index``; None if Slurm does not answer."""
+        try:
+            command = ["squeue", "--noheader", "--array", "--format=%i"]
+            told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return set(told.stdout.split()) if told.returncode == 0 else None
 
 
 def _outcome(job: Any) -> Outcome:
