@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,6 +21,9 @@ from adaptxfer.errors import data_error, use_error
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 """What may become part of a path or a module name."""
+
+UNPACKED, RATIO = 64 << 20, 100
+"""Text compresses 3 to 10 times. Beyond so many bytes, more than so many times the file's size is refused."""
 
 
 def check_name(name: str, what: str) -> str:
@@ -104,11 +109,18 @@ def read_text(path: Path, what: str = "file") -> str:
     """Read a UTF-8 text file, gzip or not (told by its content), without a byte-order mark.
 
     Raises:
-        AdaptxferError: if it is missing, unreadable, truncated or not UTF-8.
+        AdaptxferError: if it is missing, unreadable, truncated, not UTF-8, or unpacks to more than any text does.
     """
     try:
+        limit = max(UNPACKED, RATIO * path.stat().st_size)
+        found = bytearray()
         with open_maybe_gz(path) as handle:
-            return handle.read().decode("utf-8-sig")
+            while piece := handle.read(1 << 20):
+                found += piece
+                if len(found) > limit:
+                    told = f"{what} {path} unpacks to more than {limit >> 20} MiB, which no text of its size does."
+                    raise data_error(told, "Check where the file comes from.")
+        return found.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise data_error(f"{what} {path} does not exist.") from error
     except UnicodeDecodeError as error:
@@ -117,6 +129,23 @@ def read_text(path: Path, what: str = "file") -> str:
         raise data_error(f"{what} {path} is a damaged gzip file ({error}).", "Fetch it again.") from error
     except OSError as error:
         raise data_error(f"{what} {path} cannot be read: {error.strerror or error}.") from error
+
+
+def csv_rows(text: str, where: str) -> tuple[list[str], list[tuple[int, dict[str | None, Any]]]]:
+    """Column names and rows of a table with a first line of names: line number, and cells by column.
+
+    Args:
+        text: separated by tabs if its first line has one, else by commas.
+        where: named in the sentence.
+
+    Raises:
+        AdaptxferError: if it is not valid CSV.
+    """
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text.split("\n", 1)[0] else ",")
+    try:
+        return list(reader.fieldnames or ()), [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise data_error(f"{where}, line {reader.line_num + 1}: not valid CSV ({error}).", "Mend the line.") from error
 
 
 def open_maybe_gz(path: Path) -> BinaryIO:

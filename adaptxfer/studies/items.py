@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adaptxfer.errors import AdaptxferError, data_error
-from adaptxfer.files import read_text
+from adaptxfer.files import csv_rows, read_text
 from adaptxfer.metrics.mlqa import normalise as mlqa_normalise
 from adaptxfer.metrics.ranking import average_precision
 from adaptxfer.metrics.squad import exact_match, f1
@@ -102,11 +100,10 @@ def _from_csv(path: Path) -> Items:
 
 
 def _cells(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    text = read_text(path, "item file")
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text.split("\n", 1)[0] else ",")
-    if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+    names, lines = csv_rows(read_text(path, "item file"), str(path))
+    if missing := [name for name in needed if name not in names]:
         raise data_error(f"{path} lacks the column {', '.join(missing)}.", f"Needed: {', '.join(needed)}.")
-    cells = [{str(key): value or "" for key, value in line.items() if key} for line in reader]
+    cells = [{str(key): value or "" for key, value in line.items() if key} for _, line in lines]
     if not cells:
         raise data_error(f"{path} holds no items.", "Give a file with one line for each item.")
     return cells

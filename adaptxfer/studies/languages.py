@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptxfer.errors import data_error, nearest, use_error
-from adaptxfer.files import read_text
+from adaptxfer.files import csv_rows, read_text
 
 FAMILY = "family"
 NOTICE = "#"
@@ -82,18 +80,17 @@ def read_features(path: Path) -> LanguageFeatures:
     lines = read_text(path, "feature file").splitlines()
     notices = [line.lstrip("# ").strip() for line in lines if line.startswith(NOTICE)]
     text = "\n".join(line for line in lines if line.strip() and not line.startswith(NOTICE))
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text.split("\n", 1)[0] else ",")
-    columns = list(reader.fieldnames or ())
+    columns, rows = csv_rows(text, str(path))
     if "language" not in columns:
         raise data_error(f"{path} has no column language.", "Needed: language, and one column for each feature.")
     names = tuple(name for name in columns if name not in ("language", "intermediate", FAMILY))
     found: dict = {}
     families: dict[str, str] = {}
-    for line in reader:
+    for number, line in rows:
         key = (line["intermediate"], line["language"]) if "intermediate" in columns else line["language"]
         if key in found:
             raise data_error(f"{path} has two lines for {key}.", "Keep one.")
-        found[key] = np.array([_number(line[name], path, reader.line_num) for name in names])
+        found[key] = np.array([_number(line[name], path, number) for name in names])
         if line.get(FAMILY):
             families[line["language"]] = line[FAMILY]
     if not names and not families:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptxfer.errors import data_error, nearest, use_error
-from adaptxfer.files import read_text, write_text
+from adaptxfer.files import csv_rows, read_text, write_text
 
 STATUSES = ("measured", "simulated", "imported")
 NONE = "none"
@@ -145,18 +145,17 @@ def read_csv(path: Path) -> RecordTable:
     Raises:
         AdaptxferError: naming the line, for a missing or unknown column or a value that cannot be read.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, "record table")))
-    names = reader.fieldnames or ()
+    names, lines = csv_rows(read_text(path, "record table"), str(path))
     if missing := [name for name in REQUIRED if name not in names]:
         raise data_error(f"{path} lacks the column {', '.join(missing)}.", f"Needed: {', '.join(REQUIRED)}.")
     if unknown := [name for name in names if name not in COLUMNS]:
         raise data_error(f"{path} has the unknown column {unknown[0]!r}.", nearest(unknown[0], COLUMNS))
     rows = []
-    for cells in reader:
+    for number, cells in lines:
         try:
             rows.append(_row(cells, path.parent))
         except (ValueError, TypeError) as error:
-            raise data_error(f"{path}, line {reader.line_num}: {error}.", "Mend the line.") from error
+            raise data_error(f"{path}, line {number}: {error}.", "Mend the line.") from error
     return RecordTable(tuple(rows))
 
 
