@@ -16,9 +16,13 @@ import numpy as np
 from scipy import stats
 
 from adaptxfer.console import Table, console
-from adaptxfer.studies import answers, power, worlds
+from adaptxfer.studies import answers, diversity, generalise, power, selectors, worlds
+from adaptxfer.studies.domain import domain_study as study_domain
 from adaptxfer.studies.gain import gain_matrix
+from adaptxfer.studies.items import Items
+from adaptxfer.studies.slices import sliced
 from adaptxfer.studies.stats import bootstrap, correlation, order, seeds
+from adaptxfer.studies.stats.mixed import mixed_slope
 
 rng = np.random.default_rng
 
@@ -50,6 +54,8 @@ class Line:
 
 
 NULL, COVER, REPORTED = (0.0, 0.08), (0.92, 0.98), (0.0, 1.0)
+COVER_WIDE = (0.92, 1.0)
+"""For intervals that count an interaction twice and may be too wide."""
 
 
 def counted(
@@ -265,11 +271,132 @@ def others(n: int) -> list[Line]:
     ]  # fmt: skip
 
 
-WORLDS = (metric_null, metric_power, seed_intervals, gain_null, domain, scale, simpson, aso, others)
+def transfer(n: int) -> list[Line]:
+    """Rankings and choices carried to held-out tasks; the mean gain there."""
+    known, new = [f"t{k:02d}" for k in range(1, 10)], [f"h{k:02d}" for k in range(1, 6)]
+    tau, picked, mean = "mean Kendall's tau, permuted", "the benchmark's best, by rank", "two-way mean"
+    lines = []
+    for carried, size, measure in (
+        (0.0, 24, "false positives"),
+        (0.5, 11, "power"),
+        (0.8, 11, "power"),
+        (0.8, 24, "power"),
+    ):
+        world = worlds.changed("transfer", transfer=carried, intermediates=size, languages=1)
+
+        def draw(number: int, world: worlds.World = world) -> dict:
+            split = generalise.split_gains(worlds.simulate("transfer", number, world).table, known, new)
+            found = correlation.rank_transfer(split.before.mean(0), split.after, 400)
+            average = generalise.mean_gain(split.after)
+            return {
+                tau: found.p <= 0.05 and (not world.transfer or found.value > 0),
+                picked: generalise.choice(split).p <= 0.05,
+                mean: average.low <= world.effect <= average.high,
+            }
+
+        band = (NULL,) if not carried else (REPORTED,)
+        made = counted(f"transfer to 5 new tasks, r {carried:g}, {size} intermediates", measure,
+                       {tau: band, picked: band, mean: (COVER_WIDE,)}, draw, n)  # fmt: skip
+        made[2].measure = "coverage"
+        lines += made
+    return lines
 
 
-def lines(n: int) -> Iterator[Line]:
+def diversity_of_choice(n: int) -> list[Line]:
+    """Looking at languages where it cannot help, and where it can; 40 shuffles for the placebo."""
+    t, fake, lines = "advantage over languages, t", "advantage over 39 placebos", []
+    for strength, measure in ((0.0, "false positives"), (0.75, "power"), (1.5, "power")):
+        world = worlds.changed("interaction", interaction=strength, intermediates=8, targets=2, languages=15,
+                               by_language=0.5 if strength else 2.0)  # fmt: skip
+
+        def draw(number: int, world: worlds.World = world) -> dict:
+            made = worlds.simulate("interaction", number, world)
+            cells = selectors.gain_cells(made.table, made.features)
+            mask = np.ones(len(cells.gains), bool)
+            one, other = (selectors.left_out(cells, name, "lolo") for name in (selectors.ALL, selectors.BLIND))
+            found = diversity.advantage(cells, one, other, mask, {})[0]
+            placebo = diversity.placebo_test(cells, "lolo", mask, found.value, 39, number, 15)
+            return {t: found.p <= 0.05 and found.value > 0, fake: placebo.p <= 0.05}
+
+        band = (NULL if not strength else REPORTED,)
+        lines += counted(f"choice for 15 languages left out, interaction {strength:g}", measure, {t: band, fake: band},
+                         draw, n)  # fmt: skip
+    return lines
+
+
+def slices(n: int) -> list[Line]:
+    """Slices that share their articles; equivalence at the margin; two data sets of one training."""
+    shared, alone = "articles in both slices, drawn jointly", "questions one by one"
+    world = worlds.changed(
+        "cluster", shift=0.0, intermediates=1, languages=1, clusters=25, cluster_sd=15.0, item_sd=15.0
+    )
+
+    def straddle(number: int) -> dict:
+        made = worlds.simulate("cluster", number, world)
+        whole = made.table.where(lambda row: row.slice == "all")
+        labels = {f"t01-q{j}": ("a" if (j // 10 + j % 10) % 3 == 0 else "b") for j in range(500)}
+        found = {}
+        for name, single in ((shared, False), (alone, True)):
+
+            def load(row, single: bool = single):
+                items = made.items_of(row)
+                return Items(items.ids, items.ids, items.above, items.below) if single else items  # type: ignore[union-attr]
+
+            rows, of, _ = sliced(whole, "t01", labels, load)
+            e = answers.slice_shift(rows, "i01", "t01", ("a", "not a"), of, 300)
+            found[name] = e.low <= 0 <= e.high
+        return found
+
+    edge = worlds.changed("cluster", shift=3.0, intermediates=1, languages=1, cluster_sd=4.0, item_sd=15.0)
+
+    def margin(number: int) -> dict:
+        made = worlds.simulate("cluster", number, edge)
+        pair = (worlds.SHIFTED, worlds.REFERENCE)
+        (claim,) = study_domain(made.table, "t01", pair, made.items_of, 3.0, 300).claims
+        return {"two one-sided tests over articles": claim.verdict == "supported"}
+
+    sets = worlds.changed("null", targets=2, languages=2, intermediates=10)
+
+    def chain(number: int) -> dict:
+        table = worlds.simulate("null", number, sets).table
+        claims = study_domain(table, "t01", None, lambda row: None, 1.0, 100, chain=["t02", "t01"]).claims
+        return {"difference of gains, pooled seeds": [c.estimate.low <= 0 <= c.estimate.high for c in claims]}
+
+    return [
+        *counted("a third of the questions against the rest, 50 articles", "coverage",
+                 {shared: (COVER,), alone: (None,)}, straddle, n),
+        *counted("shift at the margin", "called the same", {"two one-sided tests over articles": (NULL,)}, margin, n),
+        *counted("one data set against another, 3 seeds", "coverage", {"difference of gains, pooled seeds": (COVER,)},
+                 chain, n),
+    ]  # fmt: skip
+
+
+def mixed(n: int) -> list[Line]:
+    lines = []
+    for rho, measure in ((0.0, "false positives"), (0.8, "power")):
+        world = worlds.changed("positive", rho=rho)
+
+        def draw(number: int, world: worlds.World = world) -> dict:
+            table = worlds.simulate("positive", number, world).table
+            names, own, matrix = answers.joined(answers.own_scores(table), answers.mean_gains(table))
+            rows = [str(k) for k in range(len(matrix)) for _ in names]
+            factors = {"intermediate": names * len(matrix), "target": rows}
+            found = mixed_slope(matrix.ravel(), np.tile(own, len(matrix)), factors, "intermediate")
+            return {"mixed model, crossed": found.p <= 0.05}
+
+        lines += counted(f"score of 11 intermediates and gain, rho {rho:g}", measure,
+                         {"mixed model, crossed": (NULL if not rho else REPORTED,)}, draw, n)  # fmt: skip
+    return lines
+
+
+WORLDS = (metric_null, metric_power, seed_intervals, gain_null, domain, scale, simpson, aso, others, transfer,
+          diversity_of_choice, slices, mixed)  # fmt: skip
+
+
+def lines(n: int, only: list[str] | None = None) -> Iterator[Line]:
     for world in WORLDS:
+        if only and world.__name__ not in only:
+            continue
         start = time.process_time()
         yield from world(n)
         console().note(f"{world.__name__}: {time.process_time() - start:.0f} s")
@@ -279,8 +406,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=400)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of functions, such as transfer")
     options = parser.parse_args()
-    found = list(lines(options.repetitions))
+    found = list(lines(options.repetitions, options.only))
     columns = [
         "question",
         "procedure",

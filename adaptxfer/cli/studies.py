@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adaptxfer.cli.options import RUNS, Json
+from adaptxfer.cli.study import app as study_app
 from adaptxfer.console import Table, console
 from adaptxfer.errors import use_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from adaptxfer.studies.study import Report
-
-    from adaptxfer.studies.table import RecordTable
+    pass
 
 Source = Annotated[
     list[Path] | None, typer.Argument(metavar="[RECORDS...]", help="Folders of runs or CSV tables; else --runs.")
@@ -25,8 +22,6 @@ RunsFolder = Annotated[Path, typer.Option("--runs", envvar="ADAPTXFER_RUNS", hel
 Resamples = Annotated[int, typer.Option(help="Bootstrap draws.", min=100)]
 Relevant = Annotated[float, typer.Option(help="Smallest gain that matters, in points.", min=0.0)]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn.", min=0)]
-
-study_app = typer.Typer(help="Answer a research question from records: claims with verdicts.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +47,7 @@ def gain(
     seed: Seed = 0,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write every gain to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw heat maps and a forest plot into this folder.")] = None,
     json: Json = False,
 ) -> None:
     """Show what each intermediate task gains on each target task, with intervals and verdicts.
@@ -66,8 +62,9 @@ def gain(
     from adaptxfer.studies.gain import gain_matrix
     from adaptxfer.studies.items import load_items, read_clusters
     from adaptxfer.studies.pairs import choose
+    from adaptxfer.studies.plots import MISSING, can_draw, save_plots
     from adaptxfer.studies.table import join_tables
-    from adaptxfer.studies.views import gain_csv, gain_document, gain_tables
+    from adaptxfer.studies.views import gain_csv, gain_document, gain_plots, gain_tables
 
     table = join_tables([read_table(source) for source in records or [runs]])
     if target and (unknown := set(target) - set(table.values("target_task"))):
@@ -84,6 +81,11 @@ def gain(
         parts = [f"**{table.banner()}**\n"] if table.banner() else []
         notes = ["\n".join(f"- {note}" for note in matrix.notes) + "\n"] if matrix.notes else []
         write_text(markdown, "\n".join(parts + [item.to_markdown() for item in tables] + notes))
+    if plots:
+        for path in save_plots(gain_plots(matrix), plots, table.statuses() == ("simulated",)):
+            console().note(f"Written: {path}")
+        if not can_draw():
+            console().note(MISSING)
     document = {"origin": list(table.statuses()), "banner": table.banner(), **gain_document(matrix)}
     console().result(document, *filter(None, (table.banner(), *tables)))
 
@@ -96,7 +98,7 @@ Planted = Annotated[float | None, typer.Option("--planted", help="The true value
 
 
 def simulate(
-    world: Annotated[str, typer.Argument(help="null, positive, simpson, interaction, cluster or scaling.")],
+    world: Annotated[str, typer.Argument(help="null, positive, simpson, interaction, cluster, scaling or transfer.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for table.csv and the items.")],
     seed: Seed = 0,
     intermediates: Intermediates = None,
@@ -119,7 +121,7 @@ def simulate(
 
 
 def power(
-    study: Annotated[str, typer.Option(help="gain, metric, within, scale or domain.")],
+    study: Annotated[str, typer.Option(help="gain, metric, within, scale, domain, generalise or diversity.")],
     planted: Planted = None,
     intermediates: Intermediates = None,
     targets: Targets = None,
@@ -162,73 +164,3 @@ def power(
     caption = f"{repetitions} simulated studies with and without the planted truth; ±: half of the mean 95 % interval"
     document = {"schema": 1, "status": "simulated", **asdict(found), "world": asdict(world)}
     console().result(document, Table("SIMULATED power", names, [row], caption))
-
-
-Records = Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="Folders of runs or CSV tables.")]
-ReportTo = Annotated[Path | None, typer.Option("--report", help="Folder for report.md, report.json and table.csv.")]
-
-
-def _study(records: list[Path], report: Path | None, answer: Callable[[RecordTable], Report]) -> None:
-    from adaptxfer.studies.study import write_report
-
-    from adaptxfer.studies.collect import read_table
-    from adaptxfer.studies.table import join_tables
-
-    table = join_tables([read_table(source) for source in records])
-    found = answer(table)
-    for note in table.notes:
-        console().note(note)
-    for path in write_report(found, report) if report else ():
-        console().note(f"Written: {path}")
-    console().result(found.document(), *filter(None, (table.banner(), found.view())))
-
-
-@study_app.command("metric")
-def study_metric(records: Records, report: ReportTo = None, json: Json = False) -> None:
-    """Do intermediate tasks (or checkpoints) that score higher themselves bring more?"""
-    from adaptxfer.studies.study import metric_study
-
-    _study(records, report, metric_study)
-
-
-@study_app.command("scale")
-def study_scale(
-    records: Records,
-    hard: Annotated[str, typer.Option(help="The harder intermediate task.")],
-    easy: Annotated[str, typer.Option(help="The easier one.")],
-    family: Annotated[
-        list[str] | None, typer.Option(help="Start of the names of one family of base models; repeat.")
-    ] = None,
-    report: ReportTo = None,
-    json: Json = False,
-) -> None:
-    """Does the gain of a harder intermediate task over an easier one grow with the encoder?
-
-    The table needs n_params, the parameters outside the embeddings; a run folder does not hold it.
-    """
-    from adaptxfer.studies.study import scale_study
-
-    def family_of(backbone: str) -> str:
-        return next((start for start in family or () if backbone.startswith(start)), "")
-
-    _study(records, report, lambda table: scale_study(table, hard, easy, family_of))
-
-
-@study_app.command("domain")
-def study_domain(
-    records: Records,
-    to: Annotated[str, typer.Option("--to", help="Target task.")],
-    shifted: Annotated[str, typer.Option(help="Name of the shifted slice.")],
-    reference: Annotated[str, typer.Option(help="Name of the reference slice.")],
-    margin: Annotated[float, typer.Option(help="Largest difference that does not matter, in points.", min=0.0)] = 1.0,
-    resamples: Resamples = 10_000,
-    report: ReportTo = None,
-    json: Json = False,
-) -> None:
-    """Does the gain survive a shift? Needs tables whose rows carry slices and items with clusters."""
-    from adaptxfer.studies.study import domain_study
-
-    from adaptxfer.studies.items import load_items
-
-    slices = (shifted, reference)
-    _study(records, report, lambda table: domain_study(table, to, slices, load_items, margin, resamples))

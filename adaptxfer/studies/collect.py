@@ -86,7 +86,7 @@ def _rows(run: Run, runs: Mapping[str, Run]) -> Iterator[Row]:
         "n_params": size if isinstance(size := run.manifest.get("n_params"), int) else None,
         "method": record.method,
         "how": record.how if record.intermediates else NONE,
-        "intermediate": _label(record, parents),
+        "intermediate": _label(record, run, runs),
         "intermediate_seed": trained.pop() if len(trained) == 1 else None,
         "settings": _settings(run, parents),
         "run": run.name,
@@ -116,9 +116,18 @@ def _own_scores(run: Run) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def _label(record: Record, parents: list[Run]) -> str:
-    """Names of the intermediate tasks; of several modules one after the other, sorted."""
-    return "+".join(sorted(record.intermediates)) or NONE
+def _label(record: Record, run: Run, runs: Mapping[str, Run]) -> str:
+    """Names of the intermediate modules; of several one after the other, sorted.
+
+    As their runs are called where these lie in the folder, for a module of several tasks is more than its first one.
+    """
+    names = list(record.intermediates)
+    trained = [runs.get(name) for name in run.manifest["parents"]]
+    below = [name for r in trained if r and r.manifest["kind"] == "target" for name in r.manifest["parents"]]
+    modules = [runs.get(name) for name in below] or [r for r in trained if r and r.manifest["kind"] != "target"]
+    if len(modules) == len(names) and all(module and module.manifest for module in modules):
+        names = [str(module.manifest["name"]) for module in modules if module]
+    return "+".join(sorted(names)) or NONE
 
 
 def _ancestors(run: Run, runs: Mapping[str, Run]) -> list[Run]:

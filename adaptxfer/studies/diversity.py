@@ -75,7 +75,7 @@ def diversity_study(
         benefit, unit = advantage(cells, predicted[way][ALL], predicted[way][BLIND], mask, features.families)
         text = f"Looking at languages chooses better for {CV[way]} left out (points over the blind choice)."
         found.append((text, benefit, unit, _minimum(unit), _few(chosen, features.families)))
-        fake = _placebo(cells, way, mask, benefit.value, placebo, seed, len(chosen))
+        fake = placebo_test(cells, way, mask, benefit.value, placebo, seed, len(chosen))
         text = f"It chooses better for {CV[way]} left out than with features shuffled among languages."
         found.append((text, fake, "languages", LANGUAGES_NEEDED, ""))
     claims = []
@@ -136,7 +136,7 @@ def advantage(
     return t_interval(float(values.mean()), [spread], count), unit
 
 
-def _placebo(
+def placebo_test(
     cells: Cells, way: str, mask: np.ndarray, observed: float, draws: int, seed: int, languages: int
 ) -> Estimate:
     """The benefit beyond that of shuffled features, p by the shuffles; unit: the language."""
@@ -229,7 +229,7 @@ def _plots(
         x = [float(value) for value in raw[known, 0]]
         groups = {name: (x, list(map(float, means[i][known]))) for i, name in enumerate(cells.names)}
         title = f"Gain against {features.names[0]}"
-        plots["gain-and-feature"] = Points(title, features.names[0], "gain in points", groups)
+        plots["gain-and-feature"] = Points(title, features.names[0], "gain in points", groups, fitted=True)
         plots["features"] = HeatMap(
             "Features of languages, standardised (white: unknown)", features.names, codes, _shown(raw), unit="SD"
         )

@@ -107,9 +107,10 @@ def domain_study(
         "All of MLQA, XQuAD, TyDiQA and SQuAD is Wikipedia: slices differ in topic and form, not in genre.",
         "squad_v1 and squad_v2 as intermediate of a target that trains on SQuAD are the same data (same-source).",
     ]
+    claims = _claims(found, target, margin)
     return Report(
-        "domain", QUESTION.format(target, margin), table, _claims(found, target, margin), (_sizes(found),),
-        _plots(found, table, target, margin), tuple(notes), options,
+        "domain", QUESTION.format(target, margin), table, claims, (_sizes(found),),
+        _plots(found, [claim.verdict for claim in claims], table, target, margin), tuple(notes), options,
     )  # fmt: skip
 
 
@@ -224,15 +225,16 @@ def _sizes(found: Sequence[Shift]) -> Table:
     return Table("Shifts of the gain over intermediates", columns, rows, "points; n: clusters, or seeds of a data set")
 
 
-def _plots(found: Sequence[Shift], table: RecordTable, target: str, margin: float) -> dict[str, Plot]:
+def _plots(
+    found: Sequence[Shift], verdicts: Sequence[str], table: RecordTable, target: str, margin: float
+) -> dict[str, Plot]:
     lines = []
-    for s in found:
-        e, p = s.estimate, equivalence(s.estimate.value, s.spreads, margin)
-        label = f"{s.intermediate}: {s.slices[0]} against {s.slices[1]}"
-        lines.append(Line(label, e.value, e.low, e.high, survives(s, p, margin)))
-    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict before correction"
-    plots: dict[str, Plot] = {"shifts": Forest("Gain on a slice minus gain on its reference", lines, "points", margin,
-                                               caption)}  # fmt: skip
+    for shift, said in zip(found, verdicts, strict=True):
+        e, label = shift.estimate, f"{shift.intermediate}: {shift.slices[0]} against {shift.slices[1]}"
+        lines.append(Line(label, e.value, e.low, e.high, said))
+    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict (blue: the same, red: not)"
+    title = "Gain on a slice minus gain on its reference"
+    plots: dict[str, Plot] = {"shifts": Forest(title, lines, "points", margin, caption)}
     return plots | _pair_maps(table, target)
 
 

@@ -31,6 +31,7 @@ from adaptxfer.studies.stats.estimate import (
     correlation_verdict,
     verdict,
 )
+from adaptxfer.studies.stats.mixed import MISSING, can_fit, mixed_slope
 from adaptxfer.studies.stats.seeds import Spread, prediction_interval, t_interval
 from adaptxfer.studies.table import NONE, RecordTable
 from adaptxfer.studies.views import interval_text, p_text
@@ -195,12 +196,14 @@ def generalise_study(
         Claim(f"{best} will gain on a further task (95 % prediction interval).", ahead, "held-out tasks",
               _ahead(ahead, tasks.reliable), "" if tasks.reliable else "not estimable reliably below five tasks"),
     )  # fmt: skip
-    views = (_ranks(split, permutations), _choices(split, always))
+    views = [_ranks(split, permutations), _choices(split, always)]
+    views += _mixed(split) if can_fit() else []
     options = {"from": list(known), "to": list(new), "permutations": permutations, "resamples": resamples}
     notes = (*matrix.notes, "An encoder does not translate: FLORES is scored by retrieval, and no BLEU is given.")
+    notes += () if can_fit() else (MISSING,)
     return Report(
         "generalise", "Do the gains of intermediate tasks hold on tasks and domains outside the benchmark?", table,
-        claims, views, _plots(split, table, cells, ahead), notes, options,
+        claims, tuple(views), _plots(split, table, cells, ahead), notes, options,
     )  # fmt: skip
 
 
@@ -224,6 +227,20 @@ def _ranks(split: Split, permutations: int) -> Table:
     columns = ["held-out task", *((n, "right") for n in ("tau", "95 %", "p", "corrected", "intermediates"))]
     return Table("Ranking on the benchmark against each held-out task (exploratory)", columns, rows,
                  "Kendall's tau; p by permuting intermediates, corrected by Benjamini-Hochberg")  # fmt: skip
+
+
+def _mixed(split: Split) -> list[Table]:
+    """Held-out tasks against those of the benchmark with crossed random intermediates and tasks; unit: the task."""
+    tasks, names = [*split.known, *split.new], split.names
+    if min(len(split.known), len(split.new)) < TASKS_NEEDED or len(names) < DESCRIBE_BELOW:
+        return []
+    gains = np.concatenate([split.before, split.after])
+    held = np.repeat([0.0] * len(split.known) + [1.0] * len(split.new), len(names))
+    factors = {"task": [task for task in tasks for _ in names], "intermediate": list(names) * len(tasks)}
+    found = mixed_slope(gains.ravel(), held, factors, "task")
+    row: list[Cell] = [f"{found.value:+.2f}", interval_text(found.low, found.high), p_text(found.p), found.n_units]
+    columns = [(name, "right") for name in ("held-out minus benchmark", "95 %", "p", "tasks")]
+    return [Table("Mixed model", columns, [row], "points; intermediates and tasks crossed (exploratory)")]
 
 
 def _choices(split: Split, always: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from adaptxfer.studies.selection import regret
 from adaptxfer.studies.stats.correction import holm
 from adaptxfer.studies.stats.correlation import compare_dependent
 from adaptxfer.studies.stats.estimate import CONFIRM_FROM, DESCRIBE_BELOW, Estimate, correlation_verdict
+from adaptxfer.studies.stats.mixed import MISSING, can_fit, mixed_slope
 from adaptxfer.studies.table import RecordTable
 from adaptxfer.studies.views import p_text
 
@@ -59,6 +61,10 @@ def metric_study(
     clear = {key for key, c in zip(across, claims[len(within) :], strict=True) if c.verdict in CLEAR}
     views = [_decisions(table, names), *_comparison(table, names)]
     notes = ["Correlations over fewer than seven intermediates only describe; below twenty they explore."]
+    if can_fit():
+        views += _mixed(table, names, wanted)
+    else:
+        notes.append(MISSING)
     options = {"metrics": names, "outcomes": wanted, "permutations": permutations}
     return Report(
         "metric", "Which score of an intermediate module tells what it will bring to target tasks?", table,
@@ -143,6 +149,25 @@ def _comparison(table: RecordTable, metrics: Sequence[str]) -> list[Table]:
     return [Table("Metrics against one another", columns, rows, caption)] if rows else []
 
 
+def _mixed(table: RecordTable, metrics: Sequence[str], wanted: Sequence[str]) -> list[Table]:
+    """Slopes with crossed random intermediates and targets, on cell means."""
+    rows: list[list[Cell]] = []
+    for metric, to in product(metrics, wanted):
+        try:
+            names, own, matrix = joined(own_scores(table, metric), outcome(table, to))
+        except AdaptxferError:
+            continue
+        if len(matrix) < 2 or len(names) < DESCRIBE_BELOW or own.std() < 1e-12:
+            continue
+        factors = {"intermediate": names * len(matrix), "target": [str(k) for k in range(len(matrix)) for _ in names]}
+        found = mixed_slope(matrix.ravel(), np.tile(own / own.std(), len(matrix)), factors, "intermediate")
+        ends = f"[{found.low:+.2f}, {found.high:+.2f}]"
+        rows.append([metric, to, f"{found.value:+.2f}", ends, p_text(found.p), found.n_units])
+    columns = ["metric", "outcome", *((name, "right") for name in ("slope", "95 %", "p", "intermediates"))]
+    caption = "points per standard deviation of the metric; crossed random intermediates and targets (exploratory)"
+    return [Table("Mixed model", columns, rows, caption)] if rows else []
+
+
 def _plots(
     table: RecordTable, metrics: Sequence[str], wanted: Sequence[str], across: Grid, clear: set[tuple[str, str]]
 ) -> dict[str, Points | HeatMap]:
@@ -159,7 +184,7 @@ def _plots(
         "score-and-gain": Points("Own score and gain", "score on the intermediate task itself", "mean gain in points",
                                  groups, joined=any(key[1] for key in own)),
         "correlations": HeatMap("Mean within-target correlation over intermediates", metrics, wanted, values, marks,
-                                "Spearman", "* significant after correction"),
+                                "Spearman", "* significant after correction", 2, 1.0),
     }  # fmt: skip
 
 

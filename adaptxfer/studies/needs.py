@@ -120,10 +120,13 @@ def units(study: str, design: Design, table: RecordTable | None, new: Sequence[s
     return Table("Units of replication", columns, rows, "below the fewest a verdict is descriptive or underpowered")
 
 
-def expected_power(study: str, design: Design, repetitions: int = 100, seed: int = 0) -> list[Power]:
-    """How often a study of this size would find what the simulated worlds plant."""
+def expected_power(
+    study: str, design: Design, repetitions: int = 100, seed: int = 0, checkpoints: bool = False
+) -> list[Power]:
+    """How often a study of this size would find what the simulated worlds plant; ``checkpoints`` if there are any."""
     found = []
-    for name in POWERED[study]:
+    names = POWERED[study] if checkpoints else POWERED[study][:1]
+    for name in names if repetitions else ():
         question = QUESTIONS[name]
         size = {"intermediates": max(3, len(design.intermediates)), "seeds": len(design.seeds)}
         size |= {"languages": min(design.languages, 40)} if study in ("diversity", "generalise") else {}
@@ -161,8 +164,9 @@ def plan_text(design: Design, runs: Path | None = None) -> str:
         design: the runs.
         runs: their folder; options that were asked for in all of them alike are taken over.
     """
-    trained, scored = _asked(runs, "target", set(OPTIONS)), _asked(runs, "evaluate", {"limit", "split"})
+    trained, scored = _asked(runs, "target", set(OPTIONS)), _asked(runs, "evaluate", {"limit", "split", "languages"})
     single = [name for name in design.intermediates if "+" not in name]
+    joint = {name: tasks for name, tasks in _tasks(runs).items() if name in single and len(tasks) > 1}
     lines = [
         'name = "missing"',
         f"models = {json.dumps(list(design.models))}",
@@ -171,10 +175,17 @@ def plan_text(design: Design, runs: Path | None = None) -> str:
         f"targets = {json.dumps(list(design.targets))}",
         f"seeds = {json.dumps(list(design.seeds))}",
     ]
-    for name, options in (("train", trained), ("evaluate", scored)):
+    tables = {f"joint.{name}": {"tasks": tasks} for name, tasks in joint.items()}
+    for name, options in {**tables, "train": trained, "evaluate": scored}.items():
         if options:
             lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in sorted(options.items()))]
     return "\n".join(lines) + "\n"
+
+
+def _tasks(runs: Path | None) -> dict[str, list[str]]:
+    """The tasks of each intermediate run by its name."""
+    found = RunStore(runs).find_finished("intermediate") if runs and runs.is_dir() else []
+    return {str(run.manifest["name"]): list(run.asked("tasks") or ()) for run in found}
 
 
 def _asked(runs: Path | None, kind: str, names: set[str]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,8 @@ class HeatMap:
         marks: a sign after each number (R, C), such as + for supported.
         unit: label of the colour bar.
         caption: below the map.
+        digits: decimals of the numbers.
+        reach: the value of the darkest colours; None for the largest there is.
     """
 
     title: str
@@ -50,6 +53,8 @@ class HeatMap:
     marks: Sequence[Sequence[str]] | None = None
     unit: str = "gain in points"
     caption: str = ""
+    digits: int = 1
+    reach: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,14 @@ class Forest:
 
 @dataclass(frozen=True)
 class Points:
-    """Points by group, joined within a group where ``joined``; ``labels`` stand beside single points."""
+    """Points by group, joined within a group or with a straight line fitted; ``labels`` stand beside single points."""
 
     title: str
     x: str
     y: str
     groups: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     joined: bool = False
+    fitted: bool = False
     labels: Mapping[str, Sequence[str]] | None = None
     errors: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None
     diagonal: bool = False
@@ -135,9 +141,10 @@ def _save(plot: Plot, path: Path, simulated: bool) -> Path:
     with _plain_text():
         axes = figure.add_subplot()
         draw(axes, plot)
-        axes.set_title(plot.title, fontsize=11, loc="left")
+        wide = figure.get_size_inches()[0]
+        axes.set_title(fill(plot.title, int(10 * wide)), fontsize=11, loc="left")
         if plot.caption:
-            figure.supxlabel(plot.caption, fontsize=8, color="#444444")
+            figure.supxlabel(fill(plot.caption, int(13 * wide)), fontsize=8, color="#444444")
         if simulated:
             axes.text(0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center", rotation=20,
                       fontsize=34, color="#888888", alpha=0.25, zorder=0)  # fmt: skip
@@ -158,7 +165,8 @@ def _plain_text() -> Iterator[None]:
 def _size(plot: Plot) -> tuple[float, float]:
     if isinstance(plot, HeatMap):
         longest = max(map(len, plot.rows), default=1)
-        return (min(30, 2.6 + 0.08 * longest + 0.62 * len(plot.columns)), min(30, 1.9 + 0.36 * len(plot.rows)))
+        width = max(5.0, 2.6 + 0.08 * longest + 0.62 * len(plot.columns))
+        return (min(30, width), min(30, 2.1 + 0.36 * len(plot.rows)))
     if isinstance(plot, Forest):
         return (8.5, min(40, 1.7 + 0.3 * len(plot.lines)))
     return (7, 5) if isinstance(plot, Points) else (6, min(20, 1.6 + 0.34 * len(plot.ranks)))
@@ -166,14 +174,14 @@ def _size(plot: Plot) -> tuple[float, float]:
 
 def _heat_map(axes: Axes, plot: HeatMap) -> None:
     known = np.abs(plot.values[np.isfinite(plot.values)])
-    reach = float(known.max()) if known.size and known.max() > 0 else 1.0
+    reach = plot.reach or (float(known.max()) if known.size and known.max() > 0 else 1.0)
     image = axes.imshow(plot.values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     axes.set_xticks(range(len(plot.columns)), plot.columns, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(plot.rows)), plot.rows, fontsize=8)
     for r, c in np.argwhere(np.isfinite(plot.values)):
         value, mark = plot.values[r, c], plot.marks[r][c] if plot.marks else ""
         colour = "white" if abs(value) > 0.65 * reach else "black"
-        axes.text(c, r, f"{value:+.1f}{mark}", ha="center", va="center", fontsize=7, color=colour)
+        axes.text(c, r, f"{value:+.{plot.digits}f}{mark}", ha="center", va="center", fontsize=7, color=colour)
     axes.figure.colorbar(image, ax=axes, label=plot.unit, fraction=0.04, pad=0.02)
 
 
@@ -204,8 +212,13 @@ def _points(axes: Axes, plot: Points) -> None:
             axes.errorbar(x, y, np.stack([low, high]), fmt="none", ecolor=colour, elinewidth=1, capsize=2)
         for text, a, b in zip((plot.labels or {}).get(name, ()), x, y, strict=False):
             axes.annotate(text, (a, b), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        if plot.fitted and len(set(x)) > 1:
+            slope, level = np.polyfit(x, y, 1)
+            ends = np.array([min(x), max(x)])
+            axes.plot(ends, slope * ends + level, color=colour, linewidth=1)
     if plot.log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     if plot.diagonal:
         ends = (*axes.get_xlim(), *axes.get_ylim())
         axes.plot((min(ends), max(ends)), (min(ends), max(ends)), color="#999999", linewidth=0.8, zorder=0)
@@ -215,6 +228,14 @@ def _points(axes: Axes, plot: Points) -> None:
     axes.set_ylabel(plot.y, fontsize=9)
     if 1 < len(plot.groups) <= 20:
         axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _short(value: float) -> str:
+    """A large count in few letters: 86M, 2.8B."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
 
 
 def _slopes(axes: Axes, plot: Slopes) -> None:

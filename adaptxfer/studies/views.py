@@ -8,12 +8,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from adaptxfer.console import Cell, Table
 from adaptxfer.studies.gain import MEAN, Gain, GainMatrix
+from adaptxfer.studies.plots import Forest, HeatMap, Line, Plot
 from adaptxfer.studies.stats.estimate import Estimate
 from adaptxfer.studies.stats.seeds import Heterogeneity
 
 MARKS = {"supported": "+", "contradicted": "-", "inconclusive": "", "underpowered": "?", "descriptive": "·"}
+MARKED = "+ supported, - contradicted, ? underpowered, · descriptive, no mark: inconclusive (5 %, corrected)"
 GAIN_COLUMNS = (
     "intermediate", "target", "language", "without", "gain", "low", "high", "p", "p_adjusted", "p_equivalent",
     "n_units", "clusters", "verdict",
@@ -38,10 +42,7 @@ def matrix_table(matrix: GainMatrix) -> Table:
     found = {(g.intermediate, g.target): g for g in (*matrix.cells, *matrix.overall)}
     labels = list(dict.fromkeys(gain.intermediate for gain in matrix.cells))
     rows = [[label, *(_marked(found.get((label, t))) for t in (*targets, MEAN))] for label in labels]
-    caption = (
-        "gain in points, mean over languages and seeds; + supported, - contradicted, ? underpowered, · descriptive, "
-        "no mark: inconclusive (5 %, corrected)"
-    )
+    caption = f"gain in points, mean over languages and seeds; {MARKED}"
     return Table("Gains by target task", ["intermediate", *((t, "right") for t in (*targets, MEAN))], rows, caption)
 
 
@@ -91,6 +92,38 @@ def gain_tables(matrix: GainMatrix, languages: bool) -> list[Table]:
     if languages:
         tables.append(gains_table("By language (exploratory)", matrix.by_language, "Benjamini-Hochberg"))
     return [table for table in tables if table.rows]
+
+
+def gain_plots(matrix: GainMatrix) -> dict[str, Plot]:
+    """Heat maps of gains by target and, for each target, by language; a forest of the means over targets."""
+    plots: dict[str, Plot] = {"gains": _map("Gains by target task", matrix.cells, "target")}
+    lines = [
+        Line(g.intermediate, g.estimate.value, g.estimate.low, g.estimate.high, g.verdict, _ahead(matrix, g))
+        for g in sorted(matrix.overall, key=lambda gain: -gain.estimate.value)
+    ]
+    if lines:
+        caption = "95 % intervals; filled: a verdict (Holm); thin: prediction interval for a new task"
+        plots["overall"] = Forest("Mean gain over target tasks", lines, margin=matrix.relevant, caption=caption)
+    for target in dict.fromkeys(gain.target for gain in matrix.by_language):
+        mine = [gain for gain in matrix.by_language if gain.target == target]
+        plots[f"gains-{target}"] = _map(f"Gains on {target} by language", mine, "language")
+    return plots
+
+
+def _ahead(matrix: GainMatrix, gain: Gain) -> tuple[float, float] | None:
+    known = matrix.across.get(gain.intermediate)
+    return (known.low, known.high) if known and known.reliable else None
+
+
+def _map(title: str, gains: Sequence[Gain], column: str) -> HeatMap:
+    rows = list(dict.fromkeys(gain.intermediate for gain in gains))
+    columns = list(dict.fromkeys(getattr(gain, column) for gain in gains))
+    values, marks = np.full((len(rows), len(columns)), np.nan), [[""] * len(columns) for _ in rows]
+    for gain in gains:
+        place = rows.index(gain.intermediate), columns.index(getattr(gain, column))
+        values[place] = gain.estimate.value
+        marks[place[0]][place[1]] = MARKS[gain.verdict]
+    return HeatMap(title, rows, columns, values, marks, caption=MARKED)
 
 
 def gain_document(matrix: GainMatrix) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_help_loads_nothing_heavy(command: str) -> None:
 def test_studies(call, tmp_path: Path) -> None:
     call("simulate", "simpson", "--out", tmp_path / "a", "--targets", 2)
     document = json.loads(call("study", "metric", tmp_path / "a" / "table.csv", "--report", tmp_path / "r", "--json"))
-    assert len(document["claims"]) == 2 and (tmp_path / "r" / "report.md").exists()
+    assert len(document["claims"]) == 4 and (tmp_path / "r" / "report.md").exists()
     call("simulate", "scaling", "--out", tmp_path / "b", "--targets", 2)
     assert "SIMULATED" in call("study", "scale", tmp_path / "b" / "table.csv", "--hard", "hard", "--easy", "easy")
     call("simulate", "cluster", "--out", tmp_path / "c", "--articles", 6, "--intermediates", 1, "--n-seeds", 2)

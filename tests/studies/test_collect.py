@@ -45,6 +45,15 @@ def test_the_newest_of_two_counts(records) -> None:
     assert any("older" in note for note in table.notes)
 
 
+def test_a_joint_module_goes_by_its_own_name(records) -> None:
+    joint = records.write("intermediate", "nli-qa", 7, [])
+    trained = records.write("target", "claims", 1, [joint], intermediates=[joint], epochs=3)
+    records.write(
+        "evaluate", "claims", 1, [trained], intermediates=["nli"], how="stack", method="bottleneck", limit=None
+    )
+    assert {row.intermediate for row in collect(records.root).rows if not row.study} == {"nli-qa"}
+
+
 def test_nothing_to_read(tmp_path) -> None:
     with pytest.raises(AdaptxferError, match="no finished evaluate run"):
         read_table(tmp_path)
