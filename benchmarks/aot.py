@@ -3,7 +3,8 @@
     python -m benchmarks.aot [--arch 90 80] [--op NAME ...] [--rows N ...] [--all] [--json]
 
 Registers, spilled bytes and the instruction mix come from the disassembler inside the triton package, shared memory
-from the compiler. ``--all`` builds other tiles beside those of `adaptxfer.kernels.tiles`.
+from the compiler. ``--all`` builds other tiles beside those of `adaptxfer.kernels.tiles`; without it, a build that
+spills registers, does not fit or leaves the tensor cores idle is named, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ TYPES = {
     "count": "i32",
     "seed_ptr": "*i64",
     "labels_ptr": "*i64",
+    "table_ptr": "*i32",
 }
 FLOAT32 = re.compile(r"stats|moments|part_ptr|loss|^p_ptr")
 WEIGHT = re.compile(r"down|up|gamma|beta")
@@ -69,8 +72,9 @@ def bottleneck_cases(choice: Choice) -> Iterator[Case]:
     from adaptxfer.kernels.triton.bottleneck_backward import rows_kernel, weights_kernel
     from adaptxfer.kernels.triton.bottleneck_forward import forward_kernel
 
-    for count in (1, 2):
+    for count, grouped in ((1, False), (2, False), (1, True)):
         shape = {"H": 1024, "D": 64, "WIDTH": 64, "ACT": 0, "READS": 0, "DROP": False, "PRECISION": "tf32"}
+        shape |= {"GROUPED": grouped}
         rest = {"D2": 64 * (count - 1), "WIDTH2": 64, "ACT2": 0, "DROP_HIDDEN": True}
         before = {"D0": 64 * (count - 1), "WIDTH0": 64, "ACT0": 0, "INNER": 64 * count}
         for op, kernel, more in (
@@ -80,9 +84,8 @@ def bottleneck_cases(choice: Choice) -> Iterator[Case]:
         ):
             for tile in choice.tiles(f"{op}_{count}", 64):
                 for masters in (False, True):
-                    yield Case(
-                        f"{op}_{count}", kernel, {**shape, **more, "ROWS": tile.rows, "COLS": tile.cols}, tile, masters
-                    )
+                    name = f"grouped_{op}" if grouped else f"{op}_{count}"
+                    yield Case(name, kernel, {**shape, **more, "ROWS": tile.rows, "COLS": tile.cols}, tile, masters)
 
 
 def row_cases(choice: Choice) -> Iterator[Case]:
@@ -169,6 +172,20 @@ def usage(built: Any, arch: int, case: Case) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def faults(found: dict[str, Any]) -> list[str]:
+    """What speaks against a build."""
+    products = "bottleneck" in found["op"]
+    idle = not found["wgmma"] if found["arch"] == 90 and found["tile"][0] >= 64 else not found["mma"]
+    checks = {
+        f"{found['spill']} bytes of registers are spilled": found["spill"] > 0,
+        f"{found['shared']} bytes of shared memory are too many": found["shared"] > SHARED_LIMIT[found["arch"]],
+        "a block of it does not fit": found["blocks"] < 1,
+        "rows are not loaded 128 bits at a time": not found["wide_loads"],
+        "the tensor cores are not used": products and idle,
+    }
+    return [text for text, wrong in checks.items() if wrong]
+
+
 def tool(name: str, *arguments: str) -> str:
     return subprocess.run([str(TOOLS / name), *arguments], capture_output=True, text=True, check=True).stdout
 
@@ -182,7 +199,7 @@ def main() -> None:
     )
     parser.add_argument("--all", action="store_true", help="tiles beside those of the table")
     parser.add_argument("--json", action="store_true", help="one object per line")
-    chosen = parser.parse_args()
+    chosen, wrong = parser.parse_args(), []
     for arch in chosen.arch:
         for cases in CASES:
             for case in cases(Choice((arch // 10, arch % 10), chosen.rows, TRIED if chosen.all else [])):
@@ -190,6 +207,9 @@ def main() -> None:
                     continue
                 found = build(case, arch)
                 print(json.dumps(found) if chosen.json else line(found), flush=True)
+                wrong += [f"sm_{arch} {case.op}: {fault}" for fault in faults(found) if not chosen.all]
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def line(found: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ from adaptxfer.kernels.parts import ACTIVATIONS
 
 LOWEST = (8, 0)
 """Compute capability from which bf16 products and asynchronous copies exist."""
-OPERATIONS = ("add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear")
-PRODUCTS = ("bottleneck", "lora_linear")
+OPERATIONS = ("add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear", "grouped_bottleneck")
+PRODUCTS = ("bottleneck", "lora_linear", "grouped_bottleneck")
 """Tensor cores give kernels with products of their own their speed; in float32 they have none."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_INNER, MOST_STACKED, MOST_FUSED, WIDEST_NORM = 128, 2, 16, 4096
@@ -165,7 +165,7 @@ def refusal(
     """Why the kernel of an operation does not take these sizes and options; empty if it does. See `choose`."""
     if trains_norm:
         return "the LayerNorm trains"
-    if op in ("bottleneck", "lora_linear") and width % 64:
+    if op in PRODUCTS and width % 64:
         return f"the width {width} is not a multiple of 64"
     if op == "add_norm" and width > WIDEST_NORM:
         return f"the width {width} is above {WIDEST_NORM}"

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adaptxfer.kernels.bottleneck import bottleneck
+from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.lora_linear import Update
-from adaptxfer.kernels.parts import Adapter, Norm, draw_mask, in_one_dtype
+from adaptxfer.kernels.parts import Adapter, Norm, draw_mask, in_one_dtype, trains
 from adaptxfer.kernels.reference.lora import LoraLinear, Setup
 
 
@@ -82,7 +83,7 @@ def grouped_dropout(rows: Tensor, p: float, groups: Groups) -> Tensor:
 
 def grouped_bottleneck(
     h: Tensor, x: Tensor, norm: Norm, groups: Groups, adapters: Sequence[Sequence[Adapter]], reads: str = "sum",
-    p: float = 0.0,
+    p_hidden: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """As `adaptxfer.kernels.bottleneck.bottleneck`, each group of rows with adapters of its own.
 
@@ -93,13 +94,33 @@ def grouped_bottleneck(
         groups: ``sum(groups.sizes) == T``; dropout of each group is drawn from its stream, that of h first.
         adapters: for each group one adapter, or several in order; groups may differ in number and width.
         reads: what the adapters read.
-        p: dropout of h before everything else.
+        p_hidden: probability of the dropout on h.
 
     Returns:
         (T, H).
     """
-    apart = [lambda h, x, own=own: bottleneck(F.dropout(h, p) if p else h, x, norm, own, reads) for own in adapters]
+    if reads == "sublayer" and p_hidden:  # h is read twice: drawn once, here
+        h, p_hidden = grouped_dropout(h, p_hidden, groups), 0.0
+    if _alike(adapters) and _on_kernel(h, norm, adapters[0][0], p_hidden):
+        from adaptxfer.kernels.triton.grouped import grouped_bottleneck as fast
+        from adaptxfer.kernels.triton.parts import draw_seed
+
+        draws = max(adapters[0][0].dropout, p_hidden) > 0
+        seeds = groups.each([draw_seed] * len(groups.sizes), h) if draws else None
+        return fast(h, x, norm, groups.sizes, [own[0] for own in adapters], seeds, reads, p_hidden)
+    apart = [lambda h, x, own=own: bottleneck(h, x, norm, own, reads, p_hidden) for own in adapters]
     return groups.each(apart, h, x)
+
+
+def _alike(adapters: Sequence[Sequence[Adapter]]) -> bool:
+    """Whether every group has one adapter and they differ in nothing but the weights."""
+    kinds = {(own[0].down.shape, *own[0][4:]) for own in adapters if len(own) == 1}
+    return len(kinds) == 1 and all(len(own) == 1 for own in adapters)
+
+
+def _on_kernel(h: Tensor, norm: Norm, one: Adapter, p: float) -> bool:
+    drops = [one.dropout, p]
+    return choose("grouped_bottleneck", h, inner=[len(one.down)], acts=[one.act], drops=drops, trains_norm=trains(norm))
 
 
 def grouped_lora_linear(

@@ -44,8 +44,8 @@ def forward(
     tile = tile_for("bottleneck", h, len(weights[0]), len(scales))
     with on_device(h):
         forward_kernel[(triton.cdiv(count, tile.rows),)](
-            h, x, gamma, beta, seed, *_slots(weights, scales, drops), out, s, a, stats, count, p_hidden, eps,
-            **_meta(h, weights, acts, drops, p_hidden, reads, tile),
+            h, x, gamma, beta, seed, *slots_of(weights, scales, drops), out, s, a, stats, None, count, p_hidden, eps,
+            **meta_of(h, weights, acts, drops, p_hidden, reads, tile),
         )  # fmt: skip
     return out, s, a, stats
 
@@ -72,12 +72,12 @@ def backward(
     dt2 = torch.empty_like(s) if pair else None
     dh = torch.empty_like(s) if p_hidden > 0 else s.new_empty(0)
     tile = tile_for("bottleneck_backward", s, len(weights[0]), len(scales))
-    meta = _meta(s, weights, acts, drops, p_hidden, reads, tile)
+    meta = meta_of(s, weights, acts, drops, p_hidden, reads, tile)
     with on_device(s):
-        moments = [_moments(down, gamma, beta, s) if reads == "sum" else None for down in weights[::4]]
+        moments = [moments_of(down, gamma, beta, s) if reads == "sum" else None for down in weights[::4]]
         rows_kernel[(triton.cdiv(count, tile.rows),)](
-            dout, s, a, stats, gamma, seed, *_slots(weights, scales, drops, moments),
-            dt, dt2, da, ds, dh, count, p_hidden, **meta,
+            dout, s, a, stats, gamma, seed, *slots_of(weights, scales, drops, moments),
+            dt, dt2, da, ds, dh, None, count, p_hidden, **meta,
         )  # fmt: skip
         flat = [
             _weight_gradients(
@@ -97,7 +97,7 @@ def _(dout, source, s, a, stats, gamma, beta, seed, weights, trains, acts, scale
     return torch.empty_like(s), torch.empty_like(s), torch.empty_like(s) if p_hidden > 0 else s.new_empty(0), flat
 
 
-def _slots(
+def slots_of(
     weights: Sequence[Tensor], scales: Sequence[float], drops: Sequence[float], moments: Any = None
 ) -> list[Any]:
     """Kernel arguments of both adapters; a missing second one repeats the first, its width 0 leaves it out."""
@@ -107,20 +107,22 @@ def _slots(
     return slots
 
 
-def _meta(
+def meta_of(
     rows: Tensor, weights: Sequence[Tensor], acts: str, drops: Sequence[float], p_hidden: float, reads: str, tile: Tile
 ) -> dict[str, Any]:
+    """Constants of the forward and the backward kernel for these rows; see `forward_kernel`."""
     numbers, inner = [ACTS[name] for name in acts.split(",")], [len(weight) for weight in weights[::4]]
     pair = len(inner) == 2
     return {
         "H": rows.shape[1], "D": inner[0], "WIDTH": padded(inner[0]), "ACT": numbers[0],
         "D2": inner[1] if pair else 0, "WIDTH2": padded(inner[-1]), "ACT2": numbers[-1],
-        "READS": READS[reads], "DROP_HIDDEN": p_hidden > 0, "DROP": max(drops) > 0,
+        "READS": READS[reads], "DROP_HIDDEN": p_hidden > 0, "DROP": max(drops) > 0, "GROUPED": False,
         "ROWS": tile.rows, "COLS": tile.cols, "PRECISION": precision(rows.dtype), **options(tile),
     }  # fmt: skip
 
 
-def _moments(down: Tensor, gamma: Tensor, beta: Tensor, like: Tensor) -> Tensor:
+def moments_of(down: Tensor, gamma: Tensor, beta: Tensor, like: Tensor) -> Tensor:
+    """Run `moments_kernel` over (D, H) weights, rounded to the dtype of ``like``."""
     out = torch.empty(2, len(down), dtype=torch.float32, device=down.device)
     dtype = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}[like.dtype]
     width = down.shape[1]
@@ -141,9 +143,9 @@ def _weight_gradients(
     part = torch.empty(parts, 2 * inner * width + inner + width, dtype=torch.float32, device=s.device)
     weights_kernel[(width // tile.cols, parts)](
         source, s, dt, a[:, before:], da[:, before:], stats, gamma, beta, seed, scales[i], drops[i], i + 1,
-        weights[2], weights[3], a, scales[0], drops[0], part, count, parts, steps,
+        weights[2], weights[3], a, scales[0], drops[0], part, None, count, parts, steps,
         H=width, D=inner, WIDTH=padded(inner), ACT=meta["ACT2" if i else "ACT"], INNER=a.shape[1],
-        D0=before, WIDTH0=meta["WIDTH"], ACT0=meta["ACT"], READS=meta["READS"], DROP=meta["DROP"],
+        D0=before, WIDTH0=meta["WIDTH"], ACT0=meta["ACT"], READS=meta["READS"], DROP=meta["DROP"], GROUPED=False,
         ROWS=tile.rows, COLS=tile.cols, PRECISION=meta["PRECISION"], **options(tile),
     )  # fmt: skip
     return part[0] if parts == 1 else part.sum(0)

@@ -19,7 +19,7 @@ from adaptxfer.kernels.triton.bottleneck_tiles import (
     store_rows,
     update,
 )
-from adaptxfer.kernels.triton.parts import kept, product, rounded, slope
+from adaptxfer.kernels.triton.parts import kept, placed, product, rounded, slope
 
 
 @triton.jit
@@ -153,17 +153,31 @@ def rows_kernel(
     dout_ptr, s_ptr, a_ptr, stats_ptr, gamma_ptr, seed_ptr,
     down_ptr, down_bias_ptr, up_ptr, up_bias_ptr, moments_ptr, scale, p,
     down2_ptr, down2_bias_ptr, up2_ptr, up2_bias_ptr, moments2_ptr, scale2, p2,
-    dt_ptr, dt2_ptr, da_ptr, ds_ptr, dh_ptr, T, p_hidden,
+    dt_ptr, dt2_ptr, da_ptr, ds_ptr, dh_ptr, table_ptr, T, p_hidden,
     H: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, ACT: tl.constexpr,
     D2: tl.constexpr, WIDTH2: tl.constexpr, ACT2: tl.constexpr,
-    READS: tl.constexpr, DROP_HIDDEN: tl.constexpr, DROP: tl.constexpr,
+    READS: tl.constexpr, DROP_HIDDEN: tl.constexpr, DROP: tl.constexpr, GROUPED: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dt: gradient of the sum behind the first adapter (dt2: the second); da: of pre-activations; ds: of s.
 
     For adapters that read h or x, ds is dt plus the gradient of what they read.
     """
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    number = tl.program_id(0)
+    if GROUPED:  # as in the forward kernel
+        group, number, before, T = placed(table_ptr, number)
+        dout_ptr, s_ptr = dout_ptr + before * H, s_ptr + before * H
+        dt_ptr, ds_ptr = dt_ptr + before * H, ds_ptr + before * H
+        a_ptr, da_ptr, stats_ptr = a_ptr + before * D, da_ptr + before * D, stats_ptr + before * 4
+        down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
+        up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
+        if READS == SUM:
+            moments_ptr += group * 2 * D
+        if DROP_HIDDEN:
+            dh_ptr += before * H
+        if DROP or DROP_HIDDEN:
+            seed_ptr += group
+    rows = number * ROWS + tl.arange(0, ROWS)
     inside = rows < T
     start = rows.to(tl.int64)[:, None] * H
     block = (rows, inside, start)
@@ -212,10 +226,11 @@ def rows_kernel(
 def weights_kernel(
     source_ptr, s_ptr, dt_ptr, a_ptr, da_ptr, stats_ptr, gamma_ptr, beta_ptr, seed_ptr, scale, p, stream,
     up0_ptr, up0_bias_ptr, a0_ptr, scale0, p0,
-    part_ptr, T, parts, steps,
+    part_ptr, table_ptr, T, parts, steps,
     H: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, ACT: tl.constexpr, INNER: tl.constexpr,
     D0: tl.constexpr, WIDTH0: tl.constexpr, ACT0: tl.constexpr,
-    READS: tl.constexpr, DROP: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
+    READS: tl.constexpr, DROP: tl.constexpr, GROUPED: tl.constexpr,
+    ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one adapter for COLS columns, from every ``parts``-th block of rows; one part of the sums each.
 
@@ -224,6 +239,15 @@ def weights_kernel(
     """
     first = tl.program_id(0) * COLS
     number = tl.program_id(1)
+    if GROUPED:
+        group, _, before, T = placed(table_ptr, tl.program_id(2))
+        s_ptr, dt_ptr, stats_ptr = s_ptr + before * H, dt_ptr + before * H, stats_ptr + before * 4
+        a_ptr, da_ptr = a_ptr + before * INNER, da_ptr + before * INNER
+        part_ptr += group.to(tl.int64) * parts * (2 * D * H + D + H)
+        if READS != SUM:
+            source_ptr += before * H
+        if DROP:
+            seed_ptr += group
     cols = first + tl.arange(0, COLS)
     inner = tl.arange(0, WIDTH)
     dtype: tl.constexpr = s_ptr.dtype.element_ty

@@ -16,7 +16,7 @@ from adaptxfer.kernels.triton.bottleneck_tiles import (
     store_narrow,
     store_rows,
 )
-from adaptxfer.kernels.triton.parts import kept, merged, product, rounded
+from adaptxfer.kernels.triton.parts import kept, merged, placed, product, rounded
 
 SUM, SUBLAYER, INPUT = (tl.constexpr(number) for number in range(3))
 """What adapters read: the LayerNorm of the running sum, h, or x."""
@@ -75,17 +75,27 @@ def forward_kernel(
     h_ptr, x_ptr, gamma_ptr, beta_ptr, seed_ptr,
     down_ptr, down_bias_ptr, up_ptr, up_bias_ptr, scale, p,
     down2_ptr, down2_bias_ptr, up2_ptr, up2_bias_ptr, scale2, p2,
-    out_ptr, s_ptr, a_ptr, stats_ptr, T, p_hidden, eps,
+    out_ptr, s_ptr, a_ptr, stats_ptr, table_ptr, T, p_hidden, eps,
     H: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, ACT: tl.constexpr,
     D2: tl.constexpr, WIDTH2: tl.constexpr, ACT2: tl.constexpr,
-    READS: tl.constexpr, DROP_HIDDEN: tl.constexpr, DROP: tl.constexpr,
+    READS: tl.constexpr, DROP_HIDDEN: tl.constexpr, DROP: tl.constexpr, GROUPED: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Sweeps over the columns of a block of rows; later ones read s = dropout(h) + x again, from the cache.
 
-    D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first.
+    D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first. GROUPED: the first adapter
+    has weights for each group of rows, and everything else of a group lies as if it were alone.
     """
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    number = tl.program_id(0)
+    if GROUPED:
+        group, number, before, T = placed(table_ptr, number)
+        h_ptr, x_ptr, out_ptr, s_ptr = h_ptr + before * H, x_ptr + before * H, out_ptr + before * H, s_ptr + before * H
+        a_ptr, stats_ptr = a_ptr + before * D, stats_ptr + before * 4
+        down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
+        up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
+        if DROP or DROP_HIDDEN:
+            seed_ptr += group
+    rows = number * ROWS + tl.arange(0, ROWS)
     inside = rows < T
     start = rows.to(tl.int64)[:, None] * H
     block = (rows, inside, start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -98,6 +99,30 @@ def kept_kernel(seed_ptr, mask_ptr, T, p, stream, WIDTH: tl.constexpr, ROWS: tl.
     factor = tl.where(kept(seed_ptr, stream, rows, first, p, COLS), 1.0 / (1.0 - p), 0.0)
     inside = (rows < T)[:, None] & (cols < WIDTH)[None, :]
     tl.store(mask_ptr + rows.to(tl.int64)[:, None] * WIDTH + cols[None, :], factor, mask=inside)
+
+
+@triton.jit
+def placed(table_ptr, number):
+    """An entry of a `group_table`: group, block of the group, first row of the group, its number of rows."""
+    entry = table_ptr + number * 4
+    return tl.load(entry), tl.load(entry + 1), tl.load(entry + 2).to(tl.int64), tl.load(entry + 3)
+
+
+@lru_cache(maxsize=256)
+def group_table(sizes: tuple[int, ...], rows: int | None, device: torch.device) -> Tensor:
+    """(entries, 4) int32 for kernels over groups of consecutive rows.
+
+    Args:
+        sizes: rows of each group.
+        rows: of a block, for one entry per block; None for one entry per group.
+        device: where the kernel runs.
+    """
+    entries, first = [], 0
+    for group, size in enumerate(sizes):
+        blocks = 1 if rows is None else triton.cdiv(size, rows)
+        entries += [(group, block, first, size) for block in range(blocks)]
+        first += size
+    return torch.tensor(entries, dtype=torch.int32, device=device).view(-1, 4)
 
 
 def mask_of(seed: Tensor, stream: int, rows: int, width: int, p: float) -> Tensor:

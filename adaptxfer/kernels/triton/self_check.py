@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adaptxfer.kernels.parts import Adapter, Norm
 
-ROWS, WIDTH, INNER = 64, 256, 64
+ROWS, WIDTH, INNER, WORDS = 64, 256, 64, 5003
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
 """Largest relative norm of a difference; plain torch itself is about a tenth of it away from float64."""
 
@@ -83,8 +83,8 @@ def _masked_lm() -> Case:
     from adaptxfer.kernels.masked_lm import masked_lm_loss as plain
     from adaptxfer.kernels.triton.masked_lm import masked_lm_loss as fast
 
-    rows, weight, bias = _draw((ROWS, WIDTH), (5003, WIDTH), (5003,), scale=0.1)
-    labels = torch.arange(ROWS) * 79
+    rows, weight, bias = _draw((ROWS, WIDTH), (WORDS, WIDTH), (WORDS,), scale=0.1)
+    labels = torch.arange(ROWS) * (WORDS // ROWS)
     return lambda r, w, b, n: fast(r, n, w, b, 2), lambda r, w, b, n: plain(r, n, w, b), [rows, weight, bias, labels]
 
 
@@ -100,6 +100,24 @@ def _bottleneck() -> Case:
         )
 
     return with_adapters(fast), with_adapters(plain), [*_draw((ROWS, WIDTH), (ROWS, WIDTH)), *weights]
+
+
+def _grouped_bottleneck() -> Case:
+    from adaptxfer.kernels.bottleneck import bottleneck as plain
+    from adaptxfer.kernels.triton.grouped import grouped_bottleneck as fast
+
+    weights = _draw(*[(INNER, WIDTH), (INNER,), (WIDTH, INNER), (WIDTH,)] * 2, scale=0.05)
+    sizes = (ROWS // 3, ROWS - ROWS // 3)
+
+    def adapters(w: tuple[Tensor, ...]) -> list[Adapter]:
+        return [Adapter(*w[:4], "gelu", 2.0, 0.0), Adapter(*w[4:], "gelu", 2.0, 0.0)]
+
+    def apart(h: Tensor, x: Tensor, *w: Tensor) -> Tensor:
+        parts = zip(h.split(sizes), x.split(sizes), adapters(w), strict=True)
+        return torch.cat([plain(one, two, _norm_of(h), [own]) for one, two, own in parts])
+
+    rows = _draw((ROWS, WIDTH), (ROWS, WIDTH))
+    return lambda h, x, *w: fast(h, x, _norm_of(h), sizes, adapters(w), None), apart, [*rows, *weights]
 
 
 def _fusion() -> Case:
@@ -136,4 +154,5 @@ CASES: dict[str, Callable[[], Case]] = {
     "bottleneck": _bottleneck,
     "fusion": _fusion,
     "lora_linear": _lora_linear,
+    "grouped_bottleneck": _grouped_bottleneck,
 }

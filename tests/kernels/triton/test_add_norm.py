@@ -14,7 +14,7 @@ def norm_of(width, like):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("rows", "width", "p"), [(1, 64, 0.0), (37, 256, 0.1), (15, 768, 0.1), (64, 100, 0.0), (5, 1024, 0.1)]
+    ("rows", "width", "p"), [(1, 64, 0.0), (17, 256, 0.1), (5, 768, 0.1), (33, 100, 0.0), (3, 1024, 0.0)]
 )
 def test_equals_torch(device, dtype, rows, width, p):
     from adaptxfer.kernels.triton.add_norm import add_norm

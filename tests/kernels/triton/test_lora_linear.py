@@ -36,7 +36,7 @@ def inputs_of(device, dtype, rows, width, ranks):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("rows", "width", "ranks", "p"),
-    [(37, 64, (8, 4), 0.1), (1, 128, (16,), 0.0), (33, 192, (8, 64), 0.1), (64, 64, (4,), 0.1)],
+    [(37, 64, (8, 4), 0.1), (1, 128, (16,), 0.0), (17, 128, (8, 64), 0.1), (64, 64, (4,), 0.0)],
 )
 def test_equals_torch(device, dtype, rows, width, ranks, p):
     agree(*both(device, rows, width, ranks, p), inputs_of(device, dtype, rows, width, ranks), frozen=[1, 2])
@@ -48,8 +48,8 @@ def test_whatever_trains_gets_a_gradient(device):
 
 
 def test_one_graph_under_compile(device):
-    fast, _ = both(device, 5, 64, (8, 4), 0.1)
-    inputs = inputs_of(device, torch.float32, 5, 64, (8, 4))
+    fast, _ = both(device, 3, 64, (8,), 0.1)
+    inputs = inputs_of(device, torch.float32, 3, 64, (8,))
     inputs[0].requires_grad_()
     inputs[3].requires_grad_()
     out = torch.compile(fast, backend="aot_eager", fullgraph=True)(*inputs)

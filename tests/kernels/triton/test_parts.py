@@ -3,14 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from adaptxfer.kernels.dispatch import OPERATIONS
+
 
 def test_dropout_keeps_its_share_and_scales(device):
     from adaptxfer.kernels.triton.parts import mask_of
 
-    mask = mask_of(torch.tensor([5], device=device), 0, 400, 256, 0.1)
+    mask = mask_of(torch.tensor([5], device=device), 0, 160, 128, 0.1)
     assert mask.unique().tolist() == pytest.approx([0.0, 1 / 0.9], rel=1e-6)
-    assert (mask == 0).float().mean().item() == pytest.approx(0.1, abs=0.005)  # five deviations
-    assert (mask == 0).float().mean(0).std() < 0.03  # no column is special
+    assert (mask == 0).float().mean().item() == pytest.approx(0.1, abs=0.0105)  # five deviations
+    assert (mask == 0).float().mean(0).std() < 0.035  # no column is special
 
 
 def test_dropout_depends_on_seed_and_stream_but_not_on_size(device):
@@ -38,11 +40,14 @@ def test_seeds_follow_the_generator_of_torch(device):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("op", ["add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear"])
-def test_self_check_passes(device, op, dtype):
-    from adaptxfer.kernels.triton.self_check import fault
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_self_check_passes(device, op, dtype, monkeypatch):
+    from adaptxfer.kernels.triton import self_check
 
-    assert fault(op, device, dtype) == ""
+    if device.type == "cpu":  # the interpreter takes half a minute for the real sizes
+        for name, size in {"ROWS": 9, "WIDTH": 64, "INNER": 16, "WORDS": 4100}.items():
+            monkeypatch.setattr(self_check, name, size)
+    assert self_check.fault(op, device, dtype) == ""
 
 
 def test_self_check_finds_a_wrong_kernel(device, monkeypatch):
