@@ -211,7 +211,9 @@ def _train_identity(task: TaskSpec, source: TaskSpec, ask: Ask, languages: Seque
 
 
 def _evaluation_files(task: TaskSpec, language: str, split: str | None, data_dir: Path | None) -> Any:
-    splits = (split,) if split and task.metric.main != "bucc" else ("test", "dev")  # BUCC's threshold is from dev
+    splits = (split,) if split else ("test", "dev")
+    if split and task.metric.main == "bucc":  # its threshold is from dev
+        return [split, *(data_identity(task, name, language, data_dir) for name in (split, "dev"))]
     return [data_identity(task, name, language, data_dir) for name in splits]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from adaptxfer.runs.plan import find_task, plan_evaluation, plan_intermediate, plan_target
-from adaptxfer.runs.stage import Stage, bundle_identity, data_identity
+from adaptxfer.runs.stage import EvaluateStage, Stage, bundle_identity, data_identity
 
 
 def test_the_same_request_has_the_same_hash_wherever_data_and_runs_lie(own_ask, world) -> None:
@@ -82,10 +82,13 @@ def test_evaluations_differ_by_what_is_scored(own_ask, world) -> None:
 
 
 def test_a_pool_and_a_threshold_depend_on_files_that_are_not_scored(own_ask, world) -> None:
-    def changes(metric: str, split: str, language: str) -> bool:
+    def plan(metric: str, split: str | None) -> EvaluateStage:
         task = find_task("twins", own_ask, "target")
         task = replace(task, metric=replace(task.metric, main=metric))
-        stage = plan_evaluation(task, own_ask, 1, "none", [], languages=["de"], split="test", layer="1")
+        return plan_evaluation(task, own_ask, 1, "none", [], languages=["de"], split=split, layer="1")
+
+    def changes(metric: str, split: str, language: str) -> bool:
+        stage = plan(metric, "test")
         first = stage.hash
         with world.file("twins", split, language).open("a", encoding="utf-8") as file:
             file.write("\n")
@@ -93,6 +96,8 @@ def test_a_pool_and_a_threshold_depend_on_files_that_are_not_scored(own_ask, wor
 
     assert changes("map20", "test", "sw") and not changes("retrieval_accuracy", "test", "sw")
     assert changes("bucc", "dev", "de") and not changes("retrieval_accuracy", "dev", "de")
+    for metric in ("bucc", "retrieval_accuracy"):
+        assert plan(metric, "test").hash != plan(metric, None).hash, "without labels only the first is predicted"
 
 
 def test_data_that_is_not_there_has_no_identity(ask) -> None:

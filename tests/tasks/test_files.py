@@ -216,6 +216,12 @@ def test_files_without_labels_are_read_for_prediction(data_dir):
     assert {item.tags for item in read_examples(TASKS["panx"], "test", "th", data_dir).items} == {None}
 
 
+def test_masakhaner_has_the_tags_of_its_training_data(data_dir):
+    assert set(TASKS["masakhaner"].labels) == set(TASKS["panx"].labels)
+    tags = {tag for item in read_examples(TASKS["masakhaner"], "test", "swa", data_dir).items for tag in item.tags}
+    assert tags == set(TASKS["panx"].labels)
+
+
 def test_xcopa_asks_in_english(data_dir):
     items = read_examples(TASKS["xcopa"], "test", "sw", data_dir).items
     assert {" ".join(item.context.split(" ")[-4:]) for item in items} == {"What was the cause?", "What was the effect?"}
