@@ -203,8 +203,10 @@ def evaluate(
     found = read_bundle(folder)
     if options.get("model") is None:
         options |= {"model": base_place(found), "revision": found.base.revision}
-    ask = make_ask(**{**options, "method": found.method})
-    task, run = find_task(on, ask, "target"), Run(folder)
+    run = Run(folder)
+    held = options.get("base_precision") or run.asked("base_precision")
+    ask = make_ask(**{**options, "method": found.method, "base_precision": held})
+    task = find_task(on, ask, "target")
     how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
     if task.kind != "retrieve":
         ask = replace(ask, max_length=run.asked("max_length"))

@@ -31,6 +31,10 @@ FIRST: dict[str, tuple[Any, Any]] = {
     "runs": (Runs, RUNS),
     "tasks": (Tasks, None),
     "kernels": (_option(str, "--kernels", "auto, triton or torch: which code runs on a GPU.", MODEL), None),
+    "base_precision": (
+        _option(str, "--base-precision", "How the frozen base model is held: fp32 (default), bf16, int8, nf4.", MODEL),
+        None,
+    ),
     "fresh": (Annotated[bool, typer.Option("--fresh", help="Forget an earlier run of the same request.")], False),
     "json": (Json, False),
     "no_progress": (NoProgress, False),
@@ -55,6 +59,11 @@ TRAINING: dict[str, tuple[Any, Any]] = {
     "weight_decay": (_option(float, "--weight-decay", "AdamW's decay.", TRAIN), None),
     "clip": (_option(float, "--clip", "Largest gradient norm.", TRAIN), None),
     "precision": (_option(str, "--precision", "fp32 or bf16.", TRAIN), None),
+    "recompute": (
+        _option(bool, "--recompute", "Save memory: compute activations again in the backward pass.", TRAIN),
+        None,
+    ),
+    "sharded": (_option(bool, "--sharded", "full: spread weights over the processes of torchrun (FSDP).", TRAIN), None),
     "evaluations": (_option(int, "--evaluations", "How often the dev set is scored.", TRAIN), None),
     "on_chance": (_option(str, "--on-chance", "stop or warn when training stays at chance.", TRAIN), None),
     "graphs": (_option(str, "--graphs", "auto, on or off: replay whole steps as CUDA graphs.", TRAIN), None),

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from adaptxfer.encoder.forward import encode
+from adaptxfer.encoder.held import in_its_precision
 from adaptxfer.encoder.lower import lower
 from adaptxfer.encoder.packed import run, say_once, sort_by_length
 from adaptxfer.encoder.program import Tokens
 
 
+@in_its_precision
 def encode_first(network: nn.Module, ids: Tensor, bounds: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
     """The rows ``bounds[:-1]`` of `encode_auto`, (S, H), without what only other tokens need.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptxfer.embedded import encoder_dir
+from adaptxfer.encoder.held import hold
 from adaptxfer.errors import data_error, use_error
 from adaptxfer.files import is_offline, read_json
 
@@ -192,8 +193,10 @@ def read_hints(folder: Path) -> ModelHints:
     return ModelHints(found.get("max_length"), found.get("retrieval_layer"), found.get("learning_rate"))
 
 
-def load_encoder(model: str, revision: str | None = None) -> Encoder:
-    """Load a base model in float32 with its fast tokenizer.
+def load_encoder(model: str, revision: str | None = None, precision: str = "fp32") -> Encoder:
+    """Load a base model with its fast tokenizer.
+
+    It is read in float32, which its fingerprint is of, and then held in ``precision`` (`adaptxfer.encoder.held`).
 
     Raises:
         AdaptxferError: if it cannot be found, is not safe, or lacks weights.
@@ -232,6 +235,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         network.config.num_hidden_layers,
         network.config.hidden_size,
     )
+    hold(network, precision)
     return Encoder(network, tokenizer, base, read_hints(folder))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptxfer.encoder.forward import encode, encode_layers
+from adaptxfer.encoder.held import in_its_precision
 from adaptxfer.encoder.lower import lower
 from adaptxfer.encoder.program import Program, Tokens
 
@@ -37,6 +38,7 @@ def packed_encode(
     return run(program, Tokens(ids, bounds, ()), layers)
 
 
+@in_its_precision
 def encode_auto(
     network: nn.Module,
     ids: Tensor,

@@ -45,7 +45,7 @@ def run_evaluation(stage: EvaluateStage) -> Run:
 
 
 def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
-    encoder = load_encoder(stage.ask.model, stage.ask.revision)
+    encoder = load_encoder(stage.ask.model, stage.ask.revision, stage.ask.base_precision)
     size = body_parameters(encoder.network)  # before modules are added
     with quiet_libraries():
         model = _model(stage, encoder)
@@ -55,7 +55,7 @@ def _evaluate(stage: EvaluateStage, run: OpenRun) -> None:
         _request(stage), seed=stage.seed, base_model=encoder.base.to_dict(), data=fingerprints,
         parents=[bundle.folder.name for bundle in stage.bundles],
     )  # fmt: skip
-    run.update(splits=splits, n_params=size)
+    run.update(splits=splits, n_params=size, **stage.ask.confounds)
     setting = Setting(encoder.tokenizer, stage.ask.data_dir, BATCH_TOKENS, stage.max_length, stage.limit, stage.layers)
     results = ranks.first(lambda: _reused(stage, run, splits))
     rest = [code for code in stage.languages if code not in {result.language for result in results}]

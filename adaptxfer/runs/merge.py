@@ -143,7 +143,7 @@ def _merge(stage: MergeStage, run: OpenRun) -> Bundle:
     from adaptxfer.modules.merge import Merger
     from adaptxfer.modules.model import AdaptedModel, make_method
 
-    encoder = load_encoder(stage.ask.model, stage.ask.revision)
+    encoder = load_encoder(stage.ask.model, stage.ask.revision, stage.ask.base_precision)
     for bundle in stage.bundles:
         check_base(bundle, encoder.base)
     with quiet_libraries():

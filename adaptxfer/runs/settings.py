@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptxfer.embedded import encoder_dir
+from adaptxfer.encoder.held import QUANTISED, check_held
 from adaptxfer.encoder.load import ModelHints
 from adaptxfer.errors import use_error
 from adaptxfer.kernels.modes import effective_mode
@@ -25,7 +26,7 @@ MODULE_OPTIONS = {
     "lora": ("r", "alpha", "dropout", "target_modules"),
     "full": (),
 }
-UNHASHED = ("batch_tokens", "on_chance", "graphs")
+UNHASHED = ("batch_tokens", "on_chance", "graphs", "recompute", "sharded")
 """Options that do not decide what is learnt; they may change between a start and its continuation."""
 
 
@@ -44,6 +45,7 @@ class Ask:
     runs: Path = Path("runs")
     fresh: bool = False
     kernels: str | None = None
+    base_precision: str = "fp32"
 
     learning_rate: float | None = None
     epochs: float | None = None
@@ -56,6 +58,8 @@ class Ask:
     precision: str | None = None
     evaluations: int | None = None
     on_chance: str | None = None
+    recompute: bool | None = None
+    sharded: bool | None = None
     graphs: str | None = None
 
     max_length: int | None = None
@@ -80,12 +84,32 @@ class Ask:
             for name, (value, default) in values.items()
         }
         mode, origin = effective_mode(self.kernels)
-        return request | {"kernels": {"value": mode, "from": origin}}
+        request["kernels"] = {"value": mode, "from": origin}
+        if self.base_precision != "fp32":
+            request["base_precision"] = {"value": self.base_precision, "from": "you"}
+        return request
+
+    @property
+    def confounds(self) -> dict[str, list[str]]:
+        """For the manifest: what makes this run another one than its settings say, if anything."""
+        told = f"the base model is quantised to {self.base_precision}"
+        return {"confounds": [told]} if self.base_precision in QUANTISED else {}
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise use_error(f"--method {self.method!r} is unknown.", f"Choose one of {', '.join(METHODS)}.")
         effective_mode(self.kernels)  # refuses unknown ones
+        check_held(self.base_precision)
+        if self.method == "full" and self.base_precision != "fp32":
+            raise use_error(
+                f"--base-precision {self.base_precision} is for frozen base models, and --method full trains it.",
+                "Use --precision bf16, or --method bottleneck or lora.",
+            )
+        if self.sharded and self.method != "full":
+            raise use_error(
+                f"--sharded spreads a base model that trains, and --method {self.method} freezes it.",
+                "Use --base-precision bf16 to fit it, or --method full.",
+            )
         foreign = [
             name
             for name in ("variant", "reduction", "r", "alpha", "dropout", "target_modules")
@@ -168,6 +192,8 @@ def resolve(ask: Ask, task: TaskSpec, hints: ModelHints, how: str | None = None)
         "precision": [default_precision()],
         "evaluations": [Value(10, "default")],
         "on_chance": [Value("stop", "default")],
+        "recompute": [Value(False, "default")],
+        "sharded": [Value(False, "default")],
         "graphs": [Value("auto", "default")],
         "max_length": [_max_length(task, hints)],
         "limit": [],

@@ -118,6 +118,7 @@ class TrainStage(Stage):
         data = [_train_identity(task, source, self.ask, self.mixture.languages) for task, source in pairs]
         return {
             "model": model_identity(self.ask),
+            **held_identity(self.ask),
             "method": self.ask.method,
             "how": self.how,
             "own_module": self.own_module,
@@ -150,6 +151,7 @@ class EvaluateStage(Stage):
         data = {code: _evaluation_files(self.task, code, self.split, here) for code in self._languages_read()}
         return {
             "model": model_identity(self.ask),
+            **held_identity(self.ask),
             "task": self.task.digest,
             "how": self.how,
             "bundles": [bundle_identity(bundle) for bundle in self.bundles],
@@ -176,6 +178,11 @@ def model_identity(ask: Ask) -> dict[str, Any]:
     parts = {path.name: [path.stat().st_size, _head_hash(path)] for path in sorted(folder.glob("*.safetensors"))}
     config = folder / "config.json"
     return {"files": parts, "config": file_hash(config) if config.is_file() else None}
+
+
+def held_identity(ask: Ask) -> dict[str, Any]:
+    """How the base model is held, unless exactly."""
+    return {} if ask.base_precision == "fp32" else {"base_precision": ask.base_precision}
 
 
 def _head_hash(path: Path) -> str:

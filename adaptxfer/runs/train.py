@@ -67,7 +67,8 @@ class Ready(NamedTuple):
 
 
 def _train(stage: TrainStage, run: OpenRun) -> Bundle:
-    ready = prepare(stage, run, load_encoder(stage.ask.model, stage.ask.revision))
+    encoder = load_encoder(stage.ask.model, stage.ask.revision, stage.ask.base_precision)
+    ready = prepare(stage, run, encoder)
     with console().progress(len(ready.steps), stage.name) as bar:
         result = train(
             ready.model, ready.trained, ready.steps, ready.options, run.path / "checkpoint", ready.dev,
@@ -96,6 +97,8 @@ def prepare(stage: TrainStage, run: OpenRun, encoder: Encoder) -> Ready:
         request_of(stage), seed=stage.seed, base_model=encoder.base.to_dict(), data=data,
         parents=[parent.folder.name for parent in stage.parents],
     )  # fmt: skip
+    if stage.ask.confounds:
+        run.update(**stage.ask.confounds)
     console().note(f"{run.name}: {count(trained.values()):,} weights train, {len(steps):,} steps.")
     return Ready(stage, run, encoder, model, trained, steps, options, dev, -math.inf if sham else dev.guessing())
 

@@ -175,7 +175,8 @@ def _share_data(run: Run, other: Run) -> bool:
 
 def _comparable(run: Run, store: RunStore, apart: set[str]) -> dict[str, object]:
     """What must agree between a run and its baseline: all that was asked but what is in ``apart``."""
-    same: dict[str, object] = {key: run.asked(key) for key in ("limit", "max_length", "split", "layers")}
+    keys = ("limit", "max_length", "split", "layers", "base_precision")
+    same: dict[str, object] = {key: run.asked(key) for key in keys}
     same["base_model"] = run.manifest["base_model"]
     for parent in run.manifest["parents"]:
         trained = Run(store.root / parent)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from adaptxfer import ranks
 from adaptxfer.data.batches import PackedBatch
+from adaptxfer.encoder.held import recompute
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.training.checkpoint import Checkpoints, Progress
@@ -110,6 +111,8 @@ class Learner:
     """The moving parts of one run; see `train`. A step is `draw`, a backward pass and `advance`."""
 
     def __init__(self, model, trained, steps, options, folder, report) -> None:
+        if options.recompute:
+            recompute(model.network)
         AcceleratorState._reset_state()  # a process may train several runs with different precision
         self.accelerator = Accelerator(mixed_precision="bf16" if options.precision == "bf16" else "no")
         self.bare: AdaptedModel = model

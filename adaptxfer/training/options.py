@@ -39,6 +39,8 @@ class TrainingOptions:
     """How often the dev set is scored over the schedule; the best checkpoint wins."""
     keep: str = "best"
     """Which weights are kept: best on the dev set, or last."""
+    recompute: bool = False
+    """Whether the backward pass computes activations again instead of keeping them (gradient checkpointing)."""
     on_chance: str = "stop"
     """What to do when training does not leave chance level: stop or warn."""
     graphs: str = "auto"

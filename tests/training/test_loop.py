@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from adaptxfer.encoder import load_encoder
 from adaptxfer.errors import INTERRUPTED, TRAINING, AdaptxferError
 from adaptxfer.modules.heads import build_head
 from adaptxfer.modules.model import AdaptedModel
@@ -95,6 +96,26 @@ def test_cutting_a_batch_does_not_change_its_gradient(still_encoder, tmp_path, k
     assert loss == pytest.approx(cut_loss, abs=1e-6)
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["XLMRoberta", "XLMRobertaXL"])
+@pytest.mark.parametrize(("method", "how"), [("bottleneck", "fuse"), ("lora", "stack"), ("full", "none")])
+def test_recomputed_activations_give_the_same_gradients(mini_dir, tmp_path, kind, method, how):
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    encoder = load_encoder(str(save_tiny(tmp_path / "still", mini_dir, kind=kind, **still)))
+    results = []
+    for recompute in (False, True):
+        model, _, trained = arrange(encoder, method, how, spec=spec(dropout=0.0))
+        options = replace(OPTIONS, recompute=recompute)
+        run = Learner(model.train(), trained, toy_steps(options), options, tmp_path / str(recompute), print)
+        calls = []
+        model.network.encoder.layer[1].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        results.append(gradients(run, options))
+    (loss, kept, pieces), (same, computed, _) = results
+    assert len(calls) == 2 * pieces  # the layer ran in the backward pass too
+    assert same == pytest.approx(loss, abs=1e-6)
+    for name in kept:
+        torch.testing.assert_close(computed[name], kept[name], atol=1e-6, rtol=1e-5)
 
 
 def test_fusion_regulariser_is_in_the_gradient_of_its_own_step(still_encoder, tmp_path):
