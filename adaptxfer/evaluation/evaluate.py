@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from adaptxfer.evaluation.score import Record, main_metric, score_records
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.tasks.examples import Example, RetrieveExample
 from adaptxfer.tasks.keep import is_labelled
-from adaptxfer.tasks.load import Examples, available, read_examples
+from adaptxfer.tasks.load import Examples, NoExamples, available, read_examples
 from adaptxfer.tasks.places import splits_of
 from adaptxfer.tasks.spec import TaskSpec
 
@@ -103,9 +104,10 @@ def read_split(
     found = available(spec, setting.data_dir)
     for name in (split,) if split else ("test", "dev"):
         if language in found.get(name, ()):
-            examples = read_examples(spec, name, language, setting.data_dir, setting.limit)
-            if split or has_labels(examples.items):
-                return name, examples
+            with suppress(NoExamples):  # of a file that several languages share
+                examples = read_examples(spec, name, language, setting.data_dir, setting.limit)
+                if split or has_labels(examples.items):
+                    return name, examples
     return None
 
 
@@ -203,7 +205,9 @@ def _whole_pool(
     pool = dict(asked)
     for split in dict.fromkeys(split for split, _ in asked.values()):
         for language in available(spec, setting.data_dir).get(split, ()):
-            if language not in pool:
+            if language in pool:
+                continue
+            with suppress(NoExamples):
                 part = read_examples(spec, split, language, setting.data_dir, setting.limit)
                 items = [item for item in part.items if isinstance(item, RetrieveExample) and item.side == "candidate"]
                 pool[language] = split, replace(part, items=items)

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from adaptxfer.errors import data_error
+from adaptxfer.errors import DATA, AdaptxferError, data_error
 from adaptxfer.files import content_hash, file_hash
 from adaptxfer.tasks.build import Builder
 from adaptxfer.tasks.examples import Example, TagExample
@@ -25,6 +25,10 @@ from adaptxfer.tasks.template import RowError
 
 UNITS = {"squad": "question", "lareqa": "row", "json": "entry", "tags": "sentence at line"}
 """What a reader counts, where it is not lines."""
+
+
+class NoExamples(AdaptxferError):
+    """The place of a split holds nothing in the language asked for, which may share its file with others."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def read_examples(
 
     Raises:
         AdaptxferError: if the split or language does not exist, data is missing or damaged, or a row makes no sense;
-            the sentence names the place.
+            the sentence names the place. NoExamples if all is well but for there being none.
     """
     if spec.pool:
         return _pooled(spec, split, language, data_dir, limit)
@@ -71,9 +75,8 @@ def read_examples(
         raise nowhere(spec, split, language, data_dir)
     items = kept(stream, split, limit, builder.notes)
     if not items:
-        raise data_error(
-            f"{spec.name}: no usable {split} examples in {language!r} in {place}{_because(builder.notes)}."
-        )
+        told = f"{spec.name}: no usable {split} examples in {language!r} in {place}{_because(builder.notes)}."
+        raise NoExamples(told, code=DATA)
     fingerprint = _files_hash(found) if found else content_hash([spec.digest, *map(_plain, items)], 64)
     return Examples(items, place, fingerprint, dict(+builder.notes))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from adaptxfer.evaluation.evaluate import (
 )
 from adaptxfer.runs.scores import check_scores
 from adaptxfer.tasks.examples import Answer, ChooseExample, ClassifyExample, RetrieveExample, SpanExample, TagExample
+from adaptxfer.tasks.spec import FileSource
 from tests.world import rows
 
 
@@ -111,6 +113,16 @@ def test_a_test_set_without_labels_is_predicted_when_asked_for(half_labelled, mo
     bare = scores_document(weather, [german])
     assert (bare["languages"], bare["mean"], bare["mean_zero_shot"]) == ({}, None, None)
     check_scores(bare, "here")
+
+
+def test_a_language_that_a_shared_file_lacks_is_left_out(task, setting, model, tmp_path) -> None:
+    path = tmp_path / "news/test.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps({**row, "code": "de"}) + "\n" for row in rows("weather", 4, "test")))
+    place = FileSource(reader="jsonl", paths=("news/test.jsonl",), where={"code": "{lang}"})
+    spec, here = replace(task("weather"), files=(place,)), replace(setting, data_dir=tmp_path)
+    left_out, german = evaluate_languages(model, "weather", spec, ["en", "de"], here)
+    assert left_out == "weather has no labels in en here; it is left out." and german.scores["n"] == 4
 
 
 def test_means_with_and_without_english(task) -> None:
