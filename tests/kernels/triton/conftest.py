@@ -31,3 +31,12 @@ def nan_in_new_memory():
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def small_self_checks(device, monkeypatch):
+    """The interpreter would take half a minute for the real sizes."""
+    from adaptxfer.kernels.triton import self_check
+
+    for name, size in {"ROWS": 9, "WIDTH": 64, "INNER": 16, "WORDS": 4100}.items() if device.type == "cpu" else ():
+        monkeypatch.setattr(self_check, name, size)

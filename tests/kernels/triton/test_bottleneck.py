@@ -69,6 +69,18 @@ def test_rows_far_from_zero_keep_their_digits(device):
     agree(*both(device, *shape), [h + 100.0, x, *weights])
 
 
+@pytest.mark.parametrize("reads", ["sum", "sublayer", "input"])
+def test_nan_stays_in_its_row(device, reads):
+    fast, _ = both(device, 4, 64, (16,), "relu", reads, 1.0, 0.0, 0.0)
+    h, x, *weights = draw(device, torch.float32, (4, 64), (4, 64), *weight_shapes(64, (16,)))
+    h[2, 5] = torch.nan
+    leaves = [t.requires_grad_() for t in (h, x)]
+    out = fast(*leaves, *weights)
+    assert out.isnan().any(1).tolist() == [False, False, True, False]
+    for grad in torch.autograd.grad(out.square().sum(), leaves):
+        assert grad.isnan().any(1).tolist() == [False, False, True, False]
+
+
 def test_no_rows_give_no_gradient(device):
     fast, _ = both(device, 1, 64, (16,), "gelu", "sum", 1.0, 0.1, 0.1)
     inputs = [t.requires_grad_() for t in draw(device, torch.float32, (0, 64), (0, 64), *weight_shapes(64, (16,)))]

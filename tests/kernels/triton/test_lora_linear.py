@@ -47,6 +47,13 @@ def test_whatever_trains_gets_a_gradient(device):
     agree(*both(device, 17, 64, (8, 8), 0.1), inputs, frozen=[0, 3, 6])
 
 
+def test_nan_stays_in_its_row(device):
+    fast, _ = both(device, 4, 64, (8,), 0.1)
+    x, *rest = inputs_of(device, torch.float32, 4, 64, (8,))
+    x[1, 3] = torch.nan
+    assert fast(x, *rest).isnan().any(1).tolist() == [False, True, False, False]
+
+
 def test_one_graph_under_compile(device):
     fast, _ = both(device, 3, 64, (8,), 0.1)
     inputs = inputs_of(device, torch.float32, 3, 64, (8,))
