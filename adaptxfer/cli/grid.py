@@ -141,5 +141,5 @@ def _views(schedule: Schedule) -> list[Table | str]:
     finished = f"{counts['finished']:,} stages are finished, {counts['reused']:,} of them were before."
     rows: list[list[Cell]] = [[entry.node.label, entry.state, entry.error] for entry in schedule.failures()]
     if not rows:
-        return [finished, "Next: adaptxfer gain, adaptxfer suite xtreme"]
+        return [finished, "Next: adaptxfer gain"]
     return [finished, Table("Not finished", ["stage", "state", "why"], rows, "The same command tries them again.")]

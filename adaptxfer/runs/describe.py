@@ -10,15 +10,13 @@ from adaptxfer.encoder.load import check_config, locate
 from adaptxfer.modules.composition import draw, trained_parts
 from adaptxfer.runs.merge import MergeStage
 from adaptxfer.runs.quiet import quiet_libraries
+from adaptxfer.runs.sizes import count, memory_gib
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import attach_parents
 from adaptxfer.runs.transfer import Transfer
 from adaptxfer.tasks.load import read_examples
 from adaptxfer.tasks.spec import TaskSpec
-
-SAVED = {"bottleneck": 13.1, "lora": 12.1, "full": 17.0, "fuse": 26.2}
-"""Tensors of tokens x width kept per layer for the backward pass, counted on XLM-R Large (fuse: three modules)."""
 
 
 def describe_training(stage: TrainStage) -> dict[str, Any]:
@@ -92,21 +90,22 @@ def model_sizes(stage: TrainStage) -> dict[str, Any]:
     with torch.device("meta"), quiet_libraries():
         network = AutoModel.from_config(config, add_pooling_layer=False)
         network.name_or_path = name
-        base = sum(p.numel() for p in network.parameters())
+        base = count(network)
         method = make_method(stage.ask.method, network)
         attach_parents(stage, method, weights=False)
         method.activate(stage.tree)
         trained = method.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
-    total, training = sum(p.numel() for p in network.parameters()), sum(p.numel() for p in trained.values())
-    width = 2 if stage.settings["precision"] == "bf16" else 4
-    kept = SAVED["fuse" if stage.how == "fuse" else stage.ask.method]
-    activations = stage.settings["batch_tokens"] * config.num_hidden_layers * kept * config.hidden_size * width
+    total, training = count(network), sum(weight.numel() for weight in trained.values())
+    kept = "fuse" if stage.how == "fuse" else stage.ask.method
+    tokens, precision = stage.settings["batch_tokens"], stage.settings["precision"]
     return {
         "weights_of_base_model": base,
         "weights_total": total,
         "weights_training": training,
         "weights_training_percent": round(100 * training / base, 3),
-        "memory_estimate_gib": round((total * 4 + training * 12 + activations) / 2**30, 2),
+        "memory_estimate_gib": memory_gib(
+            total, training, config.num_hidden_layers, config.hidden_size, kept, tokens, precision
+        ),
     }
 
 

@@ -7,11 +7,11 @@ import pytest
 from adaptxfer.console import Table
 from adaptxfer.encoder.load import load_encoder
 from adaptxfer.modules.bundle import load_bundle
-from adaptxfer.runs import describe
 from adaptxfer.runs.describe import describe_training, describe_transfer, plan_views
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import find_task, plan_intermediate, plan_target
 from adaptxfer.runs.quiet import LOGGERS, quiet_libraries
+from adaptxfer.runs.sizes import SAVED
 from adaptxfer.runs.train import run_training
 from adaptxfer.runs.transfer import Wish, plan_transfer
 
@@ -81,4 +81,4 @@ def test_loggers_speak_again_afterwards() -> None:
         assert all(logging.getLogger(name).level == logging.ERROR for name in LOGGERS)
         raise ValueError
     assert [logging.getLogger(name).level for name in LOGGERS] == levels
-    assert describe.SAVED.keys() == {"bottleneck", "lora", "full", "fuse"}
+    assert SAVED.keys() == {"bottleneck", "lora", "full", "fuse"}
