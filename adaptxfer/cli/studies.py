@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from adaptxfer.cli.options import RUNS, Json
 from adaptxfer.cli.study import app as study_app
 from adaptxfer.console import Table, console
 from adaptxfer.errors import use_error
-
-if TYPE_CHECKING:
-    pass
 
 Source = Annotated[
     list[Path] | None, typer.Argument(metavar="[RECORDS...]", help="Folders of runs or CSV tables; else --runs.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaptxfer.cli.options import RUNS, Json, Runs, Tasks, folders
+from adaptxfer.cli.options import RUNS, DataDir, Json, Offline, Runs, Tasks, folders
 from adaptxfer.console import Table, console
 from adaptxfer.errors import AdaptxferError, use_error
 
@@ -123,7 +123,7 @@ def _told(lacking: int, plan: Path | None) -> str:
     if not lacking:
         return "No run of the design is missing."
     how = f"adaptxfer grid {plan}" if plan else "--save-plan PLAN.toml, then adaptxfer grid PLAN.toml"
-    return f"{lacking:,} runs of the design are missing: {how}."
+    return f"{lacking:,} {'run' if lacking == 1 else 'runs'} of the design missing: {how}."
 
 
 @app.command("metric")
@@ -274,17 +274,23 @@ def study_diversity(
         list[Path] | None,
         typer.Option(help="CSV or TSV: language, [intermediate], [family], features; # lines are notices. Repeat."),
     ] = None,
+    measure: Annotated[
+        str, typer.Option(help="Features to compute: overlap, fertility (these read the data), alignment.")
+    ] = "",
     low_resource: Annotated[
         str | None, typer.Option(help="Codes with commas, or FEATURE:bottom-third; default: all but English.")
     ] = None,
     cv: Annotated[str, typer.Option(help="lolo (languages left out), loto (target tasks), or both.")] = "lolo,loto",
     placebo: Annotated[int, typer.Option(help="Shuffles of the features among languages.", min=0)] = 200,
     always: Always = "mnli",
+    data_dir: DataDir = None,
+    tasks: Tasks = None,
     report: ReportTo = None,
     dry_run: DryRun = False,
     design: DesignFile = None,
     save_plan: SavePlan = None,
     repetitions: Repetitions = 100,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """Does looking at the target language help to choose an English intermediate task?
@@ -303,16 +309,46 @@ def study_diversity(
     known: LanguageFeatures = sum(map(read_features, features or ()), LanguageFeatures())
 
     def low(languages: Sequence[str]) -> Sequence[str]:
-        return chosen(low_resource, languages, known)
+        return chosen(low_resource, languages, known)  # with what was measured, once it was
 
     if dry_run:
         return asked.needs(model, method, design, save_plan, repetitions, low=lambda table: len(low(_languages(table))))
+    table = asked.table(model, method)
+    found, left = _measured(table, _split(measure), data_dir, folders(tasks))
+    known += found
     if not known.names and not known.pair_names:
         raise use_error(
             "There are no features of languages: none come with the package.",
-            "Give --features FILE with a column language and one column of numbers for each feature.",
+            "Give --features FILE with a column language and one column of numbers for each feature, or --measure.",
         )
-    return asked.answer(diversity_study(asked.table(model, method), known, low, ways, placebo, always))
+    table = table.where(lambda row: row.target_task not in left)
+    return asked.answer(diversity_study(table, known, low, ways, placebo, always))
+
+
+def _measured(
+    table: RecordTable, wanted: list[str], data_dir: Path | None, where: list[Path]
+) -> tuple[LanguageFeatures, set[str]]:
+    """Computed features, and the target tasks that are no longer chosen for because a feature is made of them."""
+    from adaptxfer.errors import nearest
+    from adaptxfer.studies.languages import LanguageFeatures
+    from adaptxfer.studies.table import only_value
+
+    known = ("overlap", "fertility", "alignment")
+    if unknown := [name for name in wanted if name not in known]:
+        raise use_error(f"There is no feature {unknown[0]!r} to compute.", nearest(unknown[0], known))
+    found, left = LanguageFeatures(), set()
+    if not wanted:
+        return found, left
+    from adaptxfer.studies.measure import alignment_features, retrieval_targets, text_features
+    from adaptxfer.studies.pairs import APART
+
+    if "alignment" in wanted:
+        left = retrieval_targets(table, where)
+        found += alignment_features(table, where)
+    if texts := [name for name in wanted if name != "alignment"]:
+        scored = table.where(lambda row: row.study not in APART)
+        found += text_features(table, only_value(scored, "backbone", "--model"), data_dir, texts, where)
+    return found, left
 
 
 def _languages(table: RecordTable) -> list[str]:

@@ -87,10 +87,10 @@ def diversity_study(
     views = [_rankings(cells, predicted[way], way, always) for way in usable]
     options = {"cv": list(usable), "placebo": placebo, "low_resource": sorted(chosen), "seed": seed,
                "features": [*features.names, *features.pair_names]}  # fmt: skip
+    notes = _notes(features, cells.names, codes, cv, usable)
     return Report(
         "diversity", "Does looking at the target language help to choose an English intermediate task?", table,
-        tuple(claims), tuple(views), _plots(cells, predicted, features, always), _notes(features, codes, cv, usable),
-        options,
+        tuple(claims), tuple(views), _plots(cells, predicted, features, always), notes, options,
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _ranking_quality(cells: Cells, guess: np.ndarray) -> float:
 
 
 def _notes(
-    features: LanguageFeatures, codes: Sequence[str], cv: Sequence[str], usable: Sequence[str]
+    features: LanguageFeatures, names: Sequence[str], codes: Sequence[str], cv: Sequence[str], usable: Sequence[str]
 ) -> tuple[str, ...]:
     notes = [
         "Features of the language alone are the same for every English intermediate task, so they cannot change their "
@@ -200,6 +200,10 @@ def _notes(
     values = features.of_languages(codes)
     for place, name in enumerate(features.names):
         if unknown := [code for code, value in zip(codes, values[:, place], strict=True) if not math.isfinite(value)]:
+            notes.append(f"{name} is unknown for {', '.join(unknown)}: taken as the mean, never filled in.")
+    known = features.of_pairs(names, codes)
+    for place, name in enumerate(features.pair_names):
+        if unknown := [one for i, one in enumerate(names) if not np.isfinite(known[:, i, place]).any()]:
             notes.append(f"{name} is unknown for {', '.join(unknown)}: taken as the mean, never filled in.")
     if not features.names and not features.pair_names:
         notes.append("No features were given (--features FILE): every selector is blind to languages.")

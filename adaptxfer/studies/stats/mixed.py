@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,9 +21,7 @@ def can_fit() -> bool:
     return find_spec("statsmodels") is not None
 
 
-def mixed_slope(
-    values: Sequence[float], covariate: Sequence[float], factors: dict[str, Sequence[str]], unit: str
-) -> Estimate:
+def mixed_slope(values: np.ndarray, covariate: np.ndarray, factors: Mapping[str, Sequence[str]], unit: str) -> Estimate:
     """Slope of ``covariate`` in ``values ~ covariate + (1|factor) + ...``, fitted by restricted likelihood.
 
     Fit it on cell means: rows of seeds or languages are no replicates. The interval takes the degrees of freedom of
