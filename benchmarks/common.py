@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,57 +18,77 @@ import adaptxfer
 from adaptxfer.console import Table, console
 
 RESULTS = Path(__file__).parent / "results.csv"
-FIELDS = ("date", "device", "versions", "name", "variant", "shape", "p20_ms", "p50_ms", "p80_ms", "cpu_p50_ms", "ratio")
+TIMES = ("p20_ms", "p50_ms", "p80_ms", "cpu_p50_ms", "ratio", "memory_mib", "tokens_per_s")
+FIELDS = ("date", "device", "versions", "name", "variant", "shape", *TIMES)
 
 
-class Times(NamedTuple):
-    """Milliseconds of every run: by the clock, and of processor time where the work is on the CPU."""
+class Measured(NamedTuple):
+    """Milliseconds of every run, by the clock and of processor time where the work is on the CPU; memory and speed.
+
+    Memory is what the case says: what is kept for the backward pass (operations on a CPU), the largest allocation (on
+    CUDA), or the largest resident size of a process of its own (whole commands).
+    """
 
     wall: list[float]
     cpu: list[float]
+    memory_mib: float | None = None
+    tokens_per_s: float | None = None
 
     @property
     def middle(self) -> float:
         """What ratios are made of: processor time on a CPU, which others on the machine disturb least."""
-        return statistics.median(self.wall if torch.cuda.is_available() else self.cpu)
+        return statistics.median(self.cpu or self.wall)
 
 
-def interleaved(functions: dict[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, Times]:
-    """Run all functions in turn, so that whatever else the machine does hits all of them alike."""
-    times = {name: Times([], []) for name in functions}
+def interleaved(functions: dict[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, Measured]:
+    """Run all functions in turn, so that whatever else the machine does hits all of them alike; memory beforehand."""
+    found = {name: Measured([], [], saved_mib(function)) for name, function in functions.items()}
     for number in range(warm + repeats):
         for name, function in functions.items():
             wall, cpu = _timed(function)
             if number >= warm:
-                times[name].wall.append(wall)
-                times[name].cpu.append(cpu)
-    return times
+                found[name].wall.append(wall)
+                found[name].cpu.append(cpu)
+    return found
 
 
 def _timed(function: Callable[[], object]) -> tuple[float, float]:
-    _finish()
     wall, cpu = time.perf_counter(), time.process_time()
     function()
-    _finish()
     return (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
 
 
-def _finish() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def saved_mib(function: Callable[[], object]) -> float:
+    """MiB that one forward pass keeps for its backward pass, weights left out."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter) and not isinstance(tensor._base, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function()
+    return sum(kept.values()) / 2**20
 
 
-def rows(name: str, shape: str, times: dict[str, Times]) -> list[dict[str, str]]:
+def rows(name: str, shape: str, found: dict[str, Measured]) -> list[dict[str, str]]:
     """One row per variant; the ratio is how many times faster than the first one it is."""
-    first = next(iter(times.values())).middle
-    found = []
-    for variant, measured in times.items():
-        low, _, _, high = statistics.quantiles(measured.wall, n=5, method="inclusive")
-        middle = statistics.median(measured.wall)
-        numbers = (low, middle, high, statistics.median(measured.cpu))
-        values = (name, variant, shape, *(f"{number:.1f}" for number in numbers), f"{first / measured.middle:.2f}")
-        found.append(dict(zip(FIELDS[3:], values, strict=True)))
-    return found
+    first = next(iter(found.values())).middle
+    return [row(name, variant, shape, measured, first) for variant, measured in found.items()]
+
+
+def row(name: str, variant: str, shape: str, measured: Measured, first: float) -> dict[str, str]:
+    """One row of the table; ``first`` is the time of the variant that ratios are to."""
+    low, _, _, high = statistics.quantiles(measured.wall, n=5, method="inclusive")
+    times = [low, statistics.median(measured.wall), high]
+    digits = 1 if measured.cpu else 4
+    numbers = [f"{number:.{digits}f}" for number in times]
+    numbers.append(f"{statistics.median(measured.cpu):.1f}" if measured.cpu else "")
+    numbers.append(f"{first / measured.middle:.2f}")
+    numbers += ["" if value is None else f"{value:.0f}" for value in measured[2:]]
+    return dict(zip(FIELDS[3:], (name, variant, shape, *numbers), strict=True))
 
 
 def keep(found: list[dict[str, str]], path: Path = RESULTS) -> None:
@@ -85,7 +106,7 @@ def show(title: str, found: list[dict[str, str]]) -> None:
     """Print rows as a table."""
     words = FIELDS[3:6]
     columns = [*words, *((name, "right") for name in FIELDS[6:])]
-    caption = f"{device()}; {versions()}; ratio: processor time of the first variant over this one's (on CUDA: time)"
+    caption = f"{device()}; {versions()}; ratio: time of the first variant over this one's (processor time on a CPU)"
     console().result(Table(title, columns, [[row[field] for field in FIELDS[3:]] for row in found], caption))
 
 
@@ -101,9 +122,17 @@ def device() -> str:
 
 def versions() -> str:
     """Of everything whose speed is compared."""
-    import adapters
-    import peft
-    import transformers
+    names = ("adaptxfer", "torch", "triton", "transformers", "adapters", "peft")
+    return " ".join(f"{name} {found}" for name in names if (found := _version(name)))
 
-    parts = {"adaptxfer": adaptxfer, "torch": torch, "transformers": transformers, "adapters": adapters, "peft": peft}
-    return " ".join(f"{name} {module.__version__}" for name, module in parts.items())
+
+def _version(name: str) -> str | None:
+    """Of a package, without importing it; None if it is not installed."""
+    if name == "adaptxfer":
+        return adaptxfer.__version__
+    if name == "torch":  # with the build it is
+        return torch.__version__
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 import warnings
 from collections.abc import Callable
 
@@ -13,23 +12,19 @@ from adapters import AdapterConfig
 from adapters.composition import Fuse as LibraryFuse
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import XLMRobertaConfig, XLMRobertaModel
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaModel
 
-from adaptxfer.encoder.forward import encode
+from adaptxfer.embedded import encoder_dir
 from adaptxfer.encoder.load import load_encoder
 from adaptxfer.encoder.lower import lower
 from adaptxfer.encoder.packed import packed_encode
 from adaptxfer.encoder.program import Program
-from adaptxfer.kernels.masked_lm import labelled, masked_lm_loss
 from adaptxfer.modules.composition import Leaf, Stack, fuse, fusions, leaves
 from adaptxfer.modules.model import make_method
+from benchmarks import masked_lm as masked_lm_step
 from benchmarks.common import interleaved, keep, rows, show
+from benchmarks.lengths import batch, padded
 
-DECILES = {
-    "MNLI": (6, 22, 27, 33, 38, 42, 47, 53, 61, 71, 128),
-    "CosmosQA": (55, 82, 90, 98, 105, 112, 121, 128, 128, 128, 128),
-}
-"""Lengths in XLM-R pieces of the training examples in the sample data (6,000 and 7,600 of them), cut at 128."""
 SETUPS = {
     "seq_bn": ("bottleneck", Leaf("xa"), {}),
     "stack": ("bottleneck", Stack((Leaf("xa"), Leaf("xb"))), {}),
@@ -37,17 +32,6 @@ SETUPS = {
     "lora q,v r8": ("lora", Leaf("xa"), {}),
     "full": ("full", Leaf("xa"), {}),
 }
-
-
-def batch(task: str, fill: float, size: int = 32) -> list[int]:
-    """Lengths drawn from a task's own, in the batch of 500 whose share of real tokens comes closest to ``fill``."""
-    deciles, found = DECILES[task], []
-    for seed in range(500):
-        numbers = random.Random(seed)
-        places = [numbers.random() * 10 for _ in range(size)]
-        lengths = [round(deciles[int(p)] + (p - int(p)) * (deciles[int(p) + 1] - deciles[int(p)])) for p in places]
-        found.append((abs(sum(lengths) / size / max(lengths) - fill), lengths))
-    return min(found)[1]
 
 
 def prepared(setup: str) -> tuple[nn.Module, list[nn.Parameter]]:
@@ -65,29 +49,34 @@ def prepared(setup: str) -> tuple[nn.Module, list[nn.Parameter]]:
     return network.train(), list(trained.values())
 
 
-def step(
-    encoder: Callable[..., Tensor], network: nn.Module, trained: list[nn.Parameter], inputs: tuple[Tensor, Tensor]
-):
+def step(states: Callable[[], Tensor], trained: list[nn.Parameter]) -> None:
     """One forward and backward pass without an optimiser."""
-    encoder(network, *inputs).square().mean().backward()
+    states().square().mean().backward()
     for parameter in trained:
         parameter.grad = None
+
+
+def tokens(task: str, fill: float) -> tuple[Tensor, Tensor, str]:
+    """Ids (T,), bounds (S+1,) and what they are, of a batch with a task's lengths."""
+    lengths = torch.tensor(batch(task, fill))
+    bounds = F.pad(lengths.cumsum(0), (1, 0))
+    total, share = int(bounds[-1]), float(lengths.float().mean() / lengths.max())
+    ids = torch.randint(4, 15_000, (total,), generator=torch.Generator().manual_seed(0))
+    return ids, bounds, f"mini, {len(lengths)} sequences of {task}, {total} tokens, fill {share:.2f}"
 
 
 def encoder_steps(repeats: int) -> list[dict[str, str]]:
     found = []
     for task, fill in (("MNLI", 0.35), ("CosmosQA", 0.8)):
-        lengths = torch.tensor(batch(task, fill))
-        bounds = F.pad(lengths.cumsum(0), (1, 0))
-        total, share = int(bounds[-1]), float(lengths.float().mean() / lengths.max())
-        ids = torch.randint(4, 15_000, (total,), generator=torch.Generator().manual_seed(0))
+        ids, bounds, shape = tokens(task, fill)
         for setup in SETUPS:
             network, trained = prepared(setup)
-            functions = {
-                name: lambda f=function, n=network, t=trained, i=ids, b=bounds: step(f, n, t, (i, b))
-                for name, function in (("library, padded", encode), ("packed", packed_encode))
+            rows_, attention = padded(ids, bounds, 1)
+            runs = {
+                "library, padded": lambda n=network, r=rows_, a=attention: n(r, attention_mask=a)[0],
+                "packed": lambda n=network, i=ids, b=bounds: packed_encode(n, i, b),
             }
-            shape = f"mini, {len(lengths)} sequences of {task}, {total} tokens, fill {share:.2f}"
+            functions = {name: lambda r=run, t=trained: step(r, t) for name, run in runs.items()}
             found += rows(f"encoder step, {setup}", shape, interleaved(functions, repeats))
     return found
 
@@ -134,21 +123,16 @@ def fusion_layers(repeats: int, tokens: int = 2048, width: int = 1024) -> list[d
     return found
 
 
-def masked_lm(repeats: int, tokens: int = 2048, width: int = 256, words: int = 15_999) -> list[dict[str, str]]:
-    """The decoder of the embedded encoder's size, frozen, 15 % of the tokens labelled."""
-    hidden = torch.randn(tokens, width, requires_grad=True)
-    weight, bias = torch.randn(words, width) * 0.05, torch.zeros(words)
-    labels = torch.randint(words, (tokens,))
-    labels[torch.rand(tokens) > 0.15] = -100
-
-    def library() -> None:
-        F.cross_entropy(F.linear(hidden, weight, bias), labels, reduction="sum").backward()
-
-    def ours() -> None:
-        masked_lm_loss(*labelled(hidden, labels), weight, bias).backward()
-
-    times = interleaved({"all tokens": library, "labelled tokens, chunked": ours}, repeats)
-    return rows("masked LM head", f"{tokens} tokens, 15 % labelled, width {width}, {words} words", times)
+def masked_lm(repeats: int) -> list[dict[str, str]]:
+    """A step of a language adapter: encoder, head over all words, loss over 15 % of the tokens."""
+    found = []
+    for task, fill in (("MNLI", 0.35), ("CosmosQA", 0.8)):
+        model = XLMRobertaForMaskedLM.from_pretrained(encoder_dir("mini"), dtype=torch.float32)
+        model = masked_lm_step.prepared(model, torch.float32, torch.device("cpu"))
+        ids, bounds, shape = tokens(task, fill)
+        times = interleaved(masked_lm_step.variants(model, ids, bounds), repeats)
+        found += rows("masked LM step, seq_bn", f"{shape}, 15999 words", times)
+    return found
 
 
 PARTS = {"encoder": encoder_steps, "fusion": fusion_layers, "mlm": masked_lm}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ class Sizes(NamedTuple):
 class Case(NamedTuple):
     """An operation: a function that makes inputs for T tokens, its plain form, ours, and the H-passes it cannot avoid.
 
-    One H-pass reads or writes one (T, width) tensor in 16 bits once.
+    One H-pass reads or writes one (T, width) tensor in 16 bits once. ``peers`` are other libraries' ways to do it.
     """
 
     name: str
@@ -52,25 +54,33 @@ class Case(NamedTuple):
     plain: Run
     ours: Run
     passes: float
-    tokens: tuple[int, ...] = (512, 1024, 2048, 4096, 16384, 65536)
+    tokens: tuple[int, ...] = (1024, 4096, 16384, 65536)
+    peers: tuple[tuple[str, Run], ...] = ()
 
     def variants(self) -> dict[str, Run]:
         """Plain torch as the libraries run it comes first: ratios are to it."""
+        found = {"torch eager": self.plain}
+        if torch.cuda.is_available():
+            torch._dynamo.reset()
+            found["torch.compile default"] = torch.compile(self.plain, dynamic=True)
+            found["torch.compile reduce-overhead"] = torch.compile(self.plain, dynamic=False, mode="reduce-overhead")
+        return found | dict(self.peers) | {f"ours, {mode}": self.forced(mode) for mode in ("torch", "triton")}
 
-        def forced(mode: str) -> Run:
-            def run(*inputs: Tensor) -> Tensor:
-                with using(mode):
-                    return self.ours(*inputs)
+    def forced(self, mode: str) -> Run:
+        """Ours in one mode."""
 
-            return run
+        def run(*inputs: Tensor) -> Tensor:
+            with using(mode):
+                return self.ours(*inputs)
 
-        compiled = torch.compile(self.plain, dynamic=True) if torch.cuda.is_available() else self.plain
-        return {
-            "torch eager": self.plain,
-            "torch.compile": compiled,
-            "ours, torch": forced("torch"),
-            "ours, triton": forced("triton"),
-        }
+        return run
+
+
+def liger(name: str, *arguments: Any, **options: Any) -> Callable[..., Any] | None:
+    """A module of Liger, where it is installed."""
+    if find_spec("liger_kernel") is None:
+        return None
+    return getattr(import_module("liger_kernel.transformers"), name)(*arguments, **options)
 
 
 def add_norm_case(s: Sizes) -> Case:
@@ -82,7 +92,11 @@ def add_norm_case(s: Sizes) -> Case:
     def inputs(tokens: int) -> list[Tensor]:
         return [s.draw(tokens, s.width), s.draw(tokens, s.width)]
 
-    return Case("dropout+add+LN", inputs, plain, lambda h, x: add_norm(h, x, norm, 0.1), 9)
+    peers: dict[str, Run] = {}
+    if layer := liger("LigerLayerNorm", s.width, eps=norm.eps):
+        layer.to(s.device, s.dtype).requires_grad_(False)
+        peers["liger LayerNorm"] = lambda h, x: layer(F.dropout(h, 0.1) + x)
+    return Case("dropout+add+LN", inputs, plain, lambda h, x: add_norm(h, x, norm, 0.1), 9, peers=tuple(peers.items()))
 
 
 def gelu_case(s: Sizes) -> Case:
@@ -136,7 +150,7 @@ def fusion_case(s: Sizes, count: int) -> Case:
         return adapter_fusion(z, Fusion(*square, tuple(adapters_in(tuple(children))), 0.1))
 
     passes = 5 + 6 * count * s.inner / s.width
-    tokens = (512, 2048, 4096, 16384, 65536) if count <= 3 else (512, 2048, 4096, 16384)
+    tokens = (1024, 4096, 16384)
     return Case(f"AdapterFusion N={count}", lambda t: [s.draw(t, s.width), *kept], plain, ours, passes, tokens)
 
 
@@ -171,7 +185,10 @@ def masked_lm_case(s: Sizes) -> Case:
         return [s.draw(tokens, s.width), torch.randint(s.words, (tokens,), device=s.device)]
 
     passes = 4 * s.words / s.width + 4 * s.words / 2048
-    return Case("masked LM head", inputs, plain, ours, passes, (614, 2458))
+    peers: dict[str, Run] = {}
+    if loss := liger("LigerFusedLinearCrossEntropyLoss", reduction="sum"):
+        peers["liger fused linear cross-entropy"] = lambda rows, labels: loss(weight, rows, labels, bias)
+    return Case("masked LM head", inputs, plain, ours, passes, (614, 2458), tuple(peers.items()))
 
 
 def all_cases(s: Sizes) -> dict[str, Callable[[], list[Case]]]:

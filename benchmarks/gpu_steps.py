@@ -2,73 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import XLMRobertaConfig, XLMRobertaModel
+from torch.nn import functional as F
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaModel
 
-from adaptxfer.encoder.forward import encode
 from adaptxfer.encoder.lower import lower
+from adaptxfer.encoder.packed import sort_by_length
 from adaptxfer.encoder.program import Program, Tokens
 from adaptxfer.kernels.dispatch import using
 from adaptxfer.modules.composition import Leaf, Stack, fuse, fusions, leaves
 from adaptxfer.modules.model import make_method
+from benchmarks import masked_lm
+from benchmarks.gpu_bench import CUDA, Make, Run
 from benchmarks.gpu_cases import Sizes
+from benchmarks.lengths import batch, padded
 
-SETUPS = {
-    "seq_bn": ("bottleneck", Leaf("xa")),
-    "fuse N=3": ("bottleneck", fuse(["xa", "xb", "xc"])),
-    "lora q,v": ("lora", Leaf("xa")),
-    "stack": ("bottleneck", Stack((Leaf("xa"), Leaf("xb")))),
-    "fuse N=9": ("bottleneck", fuse([f"x{letter}" for letter in "abcdefghi"])),
+ALL = ("query", "key", "value", "output.dense", "intermediate.dense")
+"""All linear layers: peft matches names from the end, so output.dense is that of attention and feed-forward."""
+LORA = {"r": 16, "alpha": 32, "dropout": 0.1, "target_modules": ALL}
+SETUPS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "seq_bn": ("bottleneck", Leaf("xa"), {}),
+    "fuse N=3": ("bottleneck", fuse(["xa", "xb", "xc"]), {}),
+    "fuse N=9": ("bottleneck", fuse([f"x{letter}" for letter in "abcdefghi"]), {}),
+    "stack": ("bottleneck", Stack((Leaf("xa"), Leaf("xb"))), {}),
+    "lora q,v r8": ("lora", Leaf("xa"), {}),
+    "lora all r16": ("lora", Leaf("xa"), LORA),  # A and B in 32 bits, the default of peft
+    "lora all r16 bf16": ("lora", Leaf("xa"), LORA),
 }
 
 
-def prepared(setup: str, s: Sizes) -> tuple[nn.Module, list[nn.Parameter]]:
-    """An encoder with modules attached, as it is trained: the fusion alone, or the topmost module."""
-    method_name, tree = SETUPS[setup]
-    heads = max(1, s.width // 64)
-    config = XLMRobertaConfig(
-        vocab_size=1000, hidden_size=s.width, num_hidden_layers=s.layers, num_attention_heads=heads,
+class Step(NamedTuple):
+    """A setup and the lengths of its sequences; ``fill`` is their share of the padded rectangle."""
+
+    setup: str
+    count: int
+    length: int = 128
+    fill: float = 1.0
+
+    def lengths(self, smoke: bool) -> list[int]:
+        """All alike, or drawn from the lengths of MNLI."""
+        if self.fill < 1:
+            return batch("MNLI", self.fill, 4 if smoke else self.count)
+        return [16] * 2 if smoke else [self.length] * self.count
+
+
+STEPS = [
+    Step("seq_bn", 8),
+    Step("seq_bn", 128),
+    Step("seq_bn", 348, fill=0.35),
+    Step("fuse N=9", 128),
+    Step("lora all r16", 128),
+    Step("seq_bn", 32),
+    Step("fuse N=3", 128),
+    Step("stack", 128),
+    Step("lora all r16 bf16", 128),
+    Step("lora q,v r8", 128),
+    Step("seq_bn", 32, 512),
+]
+"""In the order of their importance, in case time runs out."""
+COMPILED = [Step("seq_bn", 8), Step("seq_bn", 128), Step("fuse N=9", 128), Step("lora all r16 bf16", 128)]
+
+
+def config(s: Sizes, words: int) -> XLMRobertaConfig:
+    """XLM-R of these sizes, with its dropout of 0.1."""
+    return XLMRobertaConfig(
+        vocab_size=words, hidden_size=s.width, num_hidden_layers=s.layers, num_attention_heads=max(1, s.width // 64),
         intermediate_size=4 * s.width, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5,
     )  # fmt: skip
-    network = XLMRobertaModel(config, add_pooling_layer=False)
+
+
+def prepared(setup: str, s: Sizes) -> tuple[Any, list[nn.Parameter]]:
+    """An encoder with modules attached, as it is trained: the fusion alone, or the topmost module."""
+    method_name, tree, options = SETUPS[setup]
+    network = XLMRobertaModel(config(s, 1000), add_pooling_layer=False).to(s.device, s.dtype)
     method = make_method(method_name, network)
     for name in leaves(tree):
-        method.add(name, {}, 1)
+        method.add(name, options, 1)
     for fused in fusions(tree):
         method.add_fusion(fused, 1)
     method.activate(tree)
     keys = [fused.key for fused in fusions(tree)]
     trained = method.set_trainable([] if keys else leaves(tree)[-1:], keys)
-    return network.to(s.device, s.dtype).train(), list(trained.values())
+    kept_wide = setup == "lora all r16"
+    network.to(s.device, None if kept_wide else s.dtype).train()
+    return network, list(trained.values())
 
 
-def variants(
-    network: nn.Module, trained: list[nn.Parameter], count: int, length: int, s: Sizes
-) -> dict[str, Callable[[], object]]:
+def packed_rows(lengths: list[int], s: Sizes) -> tuple[Tensor, Tensor]:
+    """Random ids (T,) and the bounds (S+1,)."""
+    bounds = F.pad(torch.tensor(lengths).cumsum(0), (1, 0)).to(s.device)
+    return torch.randint(4, 1000, (sum(lengths),), device=s.device), bounds
+
+
+def variants(step: Step, s: Sizes, smoke: bool) -> dict[str, Make]:
     """The library first; the captured step has the embeddings outside, where positions are counted on the host."""
-    ids = torch.randint(4, 1000, (count * length,), device=s.device)
-    bounds = torch.arange(0, count * length + 1, length, device=s.device)
+    network, trained = prepared(step.setup, s)
+    inputs = packed_rows(step.lengths(smoke), s)
 
-    def library() -> object:
-        return _backward(encode(network, ids, bounds), trained)
+    rows, attention = padded(*inputs, network.config.pad_token_id)
 
-    def packed(mode: str) -> Callable[[], object]:
-        program, tokens = _program(network), Tokens(ids, bounds, [length] * count)
+    def library() -> Run:
+        return lambda: _backward(network(rows, attention_mask=attention)[0], trained)
 
+    def packed(mode: str) -> Run:
         def run() -> object:
             with using(mode):
+                program, tokens = _program(network), sort_by_length(Tokens(*inputs, ()))[0]
                 return _backward(program.run(tokens, [s.layers])[0], trained)
 
         return run
 
-    found = {"library, eager": library, "packed, torch": packed("torch"), "packed, auto": packed("auto")}
-    if torch.cuda.is_available():
-        for mode in ("torch", "auto"):
-            found[f"packed, {mode}, graph"] = _captured(network, trained, Tokens(ids, bounds, [length] * count), mode)
+    found: dict[str, Make] = {"library, eager": library}
+    found |= {f"packed, {mode}": partial(packed, mode) for mode in ("torch", "auto")}
+    if CUDA:
+        captured = {f"packed, {mode}, graph": partial(_captured, network, trained, inputs, mode)
+                    for mode in ("torch", "auto")}  # fmt: skip
+        found |= captured
     return found
+
+
+def compiled_variants(step: Step, s: Sizes, smoke: bool) -> dict[str, Make]:
+    """The library under torch.compile, warm, on the shape it was compiled for; then our captured step."""
+    network, trained = prepared(step.setup, s)
+    inputs = packed_rows(step.lengths(smoke), s)
+
+    rows, attention = padded(*inputs, network.config.pad_token_id)
+
+    def library(mode: str) -> Run:
+        torch._dynamo.reset()
+        fast = torch.compile(network, mode=mode, backend="inductor" if CUDA else "eager")
+
+        def run() -> object:
+            torch.compiler.cudagraph_mark_step_begin()
+            return _backward(fast(rows, attention_mask=attention)[0], trained)
+
+        return run
+
+    found: dict[str, Make] = {
+        f"library, torch.compile {mode}": partial(library, mode) for mode in ("default", "reduce-overhead")
+    }
+    if CUDA:
+        found["packed, auto, graph"] = partial(_captured, network, trained, inputs, "auto")
+    return found
+
+
+def masked_lm_variants(s: Sizes, smoke: bool) -> tuple[dict[str, Make], int]:
+    """128 sequences of 128 tokens, all words of XLM-R in the head; and the number of tokens."""
+    model = masked_lm.prepared(XLMRobertaForMaskedLM(config(s, s.words)), s.dtype, s.device)
+    ids, bounds = packed_rows([16] * 2 if smoke else [128] * 128, s)
+    found = masked_lm.variants(model, ids, bounds)
+    return {name: lambda run=run: run for name, run in found.items()}, len(ids)
 
 
 def _program(network: nn.Module) -> Program:
@@ -82,20 +169,9 @@ def _backward(out: Tensor, trained: list[nn.Parameter]) -> object:
     return torch.autograd.grad(out.float().square().mean(), trained)
 
 
-def _captured(network: nn.Module, trained: list[nn.Parameter], tokens: Tokens, mode: str) -> Callable[[], object]:
-    """All layers forward and backward as one CUDA graph, captured at the first call."""
-    graphs: list[torch.cuda.CUDAGraph] = []
-
-    def run() -> object:
-        if not graphs:
-            graphs.append(_capture(network, trained, tokens, mode))
-        return graphs[0].replay()
-
-    return run
-
-
-def _capture(network: nn.Module, trained: list[nn.Parameter], tokens: Tokens, mode: str) -> torch.cuda.CUDAGraph:
-    program = _program(network)
+def _captured(network: nn.Module, trained: list[nn.Parameter], inputs: tuple[Tensor, Tensor], mode: str) -> Run:
+    """All layers forward and backward as one CUDA graph."""
+    program, tokens = _program(network), sort_by_length(Tokens(*inputs, ()))[0]
     rows = program.embeddings(tokens).detach()
 
     def step() -> object:
@@ -113,5 +189,17 @@ def _capture(network: nn.Module, trained: list[nn.Parameter], tokens: Tokens, mo
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            step()
-    return graph
+            kept = step()
+    return _Replay(graph, kept).run
+
+
+class _Replay:
+    """A captured graph with what it writes to."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, kept: object) -> None:
+        self.graph, self.kept = graph, kept
+
+    def run(self) -> object:
+        """One replay."""
+        self.graph.replay()
+        return self.kept

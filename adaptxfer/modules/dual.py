@@ -90,5 +90,6 @@ def masked_head(network: nn.Module, weights: Mapping[str, Tensor]) -> MaskedHead
     """
     embeddings = network.get_input_embeddings().weight  # type: ignore[operator]
     head = MaskedHead(HeadSpec("mlm", embeddings.shape[1], dropout=0.0), embeddings)
+    head.layer_norm.eps = float(network.config.layer_norm_eps)  # type: ignore[union-attr]
     copy_into(dict(head.named_parameters()), weights, "the base model's masked-word head")
     return head
