@@ -20,14 +20,18 @@ from adaptxfer.embedded import encoder_dir
 from adaptxfer.errors import AdaptxferError, nearest, use_error
 from adaptxfer.hub.pull import fetch
 from adaptxfer.modules.bundle import Bundle, read_bundle
+from adaptxfer.modules.recipe import Recipe
 from adaptxfer.runs.evaluate import run_evaluation
-from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate
+from adaptxfer.runs.merge import KIND as MERGED
+from adaptxfer.runs.merge import MergeStage, plan_merge, run_merge
+from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate, plan_separately
 from adaptxfer.runs.records import Comparison, Record, compare, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask
 from adaptxfer.runs.stage import Mixture
 from adaptxfer.runs.store import FOLDER, RunStore
 from adaptxfer.runs.tables import comparison_document, domain_table, gain_table, scores_table
+from adaptxfer.runs.together import bundles_of, run_together
 from adaptxfer.runs.train import run_training
 from adaptxfer.runs.transfer import Wish, default_how, find_baseline, repeat
 from adaptxfer.tasks.find import list_tasks, load_task
@@ -42,7 +46,9 @@ __all__ = [
     "list_tasks",
     "load_bundle",
     "load_task",
+    "merge",
     "train_intermediate",
+    "train_separately",
     "transfer",
 ]
 
@@ -116,6 +122,7 @@ def train_intermediate(
     mlm: Sequence[str | Path] = (),
     mlm_weight: float = 0.5,
     skip_missing: bool = False,
+    sham: bool = False,
     **options: Any,
 ) -> Bundle:
     """Train a module on an intermediate task, or one module on several tasks together.
@@ -128,6 +135,7 @@ def train_intermediate(
         mlm: text files named by language (``sw.txt``) for continued masked-language modelling.
         mlm_weight: share of the steps that go to it.
         skip_missing: leave out tasks without data here, and say so.
+        sham: shuffle the labels: the control that has seen everything but the task (see `adaptxfer.tasks.sham`).
         options: as on the command line, e.g. ``model``, ``method``, ``data_dir``, ``runs``, ``epochs``, ``limit``.
 
     Raises:
@@ -135,13 +143,50 @@ def train_intermediate(
     """
     if not tasks:
         raise use_error("No task was named.", "See `adaptxfer tasks list`.")
-    mixture = make_mixture(sampler, translated, mlm, mlm_weight)
+    mixture = make_mixture(sampler, translated, mlm, mlm_weight, sham)
     return run_training(plan_intermediate(tasks, make_ask(**options), seed, mixture, skip_missing))
 
 
-def make_mixture(sampler: str, translated: Sequence[str], mlm: Sequence[str | Path], mlm_weight: float) -> Mixture:
-    """What a joint training mixes, from plain values."""
-    return Mixture(sampler, tuple(translated) or ("en",), tuple(Path(path) for path in mlm), mlm_weight)
+def train_separately(
+    *tasks: str,
+    seeds: Sequence[int] = (1,),
+    translated: Sequence[str] = (),
+    mlm: Sequence[str | Path] = (),
+    mlm_weight: float = 0.5,
+    skip_missing: bool = False,
+    sham: bool = False,
+    **options: Any,
+) -> list[Bundle]:
+    """Train one module for each task and seed, all at once over one frozen encoder.
+
+    Each is what `train_intermediate` gives for its task and seed alone, up to rounding, and lies in the same run
+    folder: what is finished is not trained again, whichever of the two trained it.
+
+    Args:
+        tasks: names of intermediate tasks.
+        seeds: one module each.
+        translated: as for `train_intermediate`, like the rest.
+        mlm: text files for continued masked-language modelling, mixed into every module.
+        mlm_weight: share of the steps that go to it.
+        skip_missing: leave out tasks without data here, and say so.
+        sham: shuffle the labels.
+        options: as on the command line; ``batch_tokens`` bounds the forward pass of all of them together.
+
+    Raises:
+        AdaptxferError: if some failed, after the others are finished.
+    """
+    if not tasks:
+        raise use_error("No task was named.", "See `adaptxfer tasks list`.")
+    mixture = make_mixture("capped", translated, mlm, mlm_weight, sham)
+    stages = plan_separately(tasks, make_ask(**options), seeds, mixture, skip_missing)
+    return bundles_of(stages, run_together(stages))
+
+
+def make_mixture(
+    sampler: str, translated: Sequence[str], mlm: Sequence[str | Path], mlm_weight: float, sham: bool = False
+) -> Mixture:
+    """What an intermediate training draws from, from plain values."""
+    return Mixture(sampler, tuple(translated) or ("en",), tuple(Path(path) for path in mlm), mlm_weight, sham)
 
 
 def transfer(
@@ -208,15 +253,63 @@ def evaluate(
     ask = make_ask(**{**options, "method": found.method, "base_precision": held})
     task = find_task(on, ask, "target")
     how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
+    if run.manifest.get("kind") == MERGED:
+        intermediates = [found.single()]
     if task.kind != "retrieve":
         ask = replace(ask, max_length=run.asked("max_length"))
-    elif how == "none":  # embedding with a module is using it
-        how, intermediates = default_how(found.method, 1), [found.task]
+    elif how in ("none", "merge"):  # embedding with a module is using it
+        how, intermediates = default_how(found.method, 1), [found.single()]
     stage = plan_evaluation(
         task, ask, run.manifest.get("seed", 0), how, (found,), head=found.task, languages=_tuple(languages),
         split=split, layer=None if layer is None else str(layer), limit=eval_limit, intermediates=intermediates,
     )  # fmt: skip
     return with_baselines([run_evaluation(stage)], ask)
+
+
+def merge(
+    bundles: Sequence[Bundle | str | Path],
+    by: str = "average",
+    *,
+    weights: Sequence[float] = (),
+    density: float | None = None,
+    drop: float | None = None,
+    seed: int = 1,
+    rank: int | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Bundle:
+    """Merge modules of one method and base model into one, which is used like any other.
+
+    Args:
+        bundles: single modules: bundles, run folders, names, or ``hub:owner/name``.
+        by: average, arithmetic, ties, dare, or soup (greedy, on the English dev data of their common task).
+        weights: one number per bundle; negative ones with arithmetic take a task away.
+        density: ties, the share of weights that is kept (0.2).
+        drop: dare, the share of weights that is dropped (0.5).
+        seed: dare, of the dropping.
+        rank: of a merged LoRA; None for the largest of the bundles. The sum of their ranks makes weighted sums exact.
+        name: of the merged module.
+        options: ``model``, ``runs``, ``data_dir``, ``tasks``, ``dev_limit``, ``fresh``.
+
+    Raises:
+        AdaptxferError: for modules that do not fit together, with what works instead.
+    """
+    return run_merge(make_merge(bundles, Recipe(by, tuple(weights), density, drop, seed), rank, name, options))
+
+
+def make_merge(
+    bundles: Sequence[Bundle | str | Path], recipe: Recipe, rank: int | None, name: str | None, options: dict[str, Any]
+) -> MergeStage:
+    """The stage of a merge from plain values; nothing is loaded.
+
+    Raises:
+        AdaptxferError: as `merge`.
+    """
+    runs = Path(options.get("runs") or "runs")
+    found = [read_bundle(bundle_folder(_place(item, runs, options.get("model")), runs)) for item in bundles]
+    if found and options.get("model") is None:
+        options = {**options, "model": base_place(found[0]), "revision": found[0].base.revision}
+    return plan_merge(found, make_ask(**options), recipe, rank, name)
 
 
 def base_place(bundle: Bundle) -> str:

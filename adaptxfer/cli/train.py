@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adaptxfer.cli.ask import FIRST, TRAINING, parse_languages, parse_seeds, takes
 from adaptxfer.cli.options import Json, NoProgress
 from adaptxfer.console import console
+
+if TYPE_CHECKING:
+    from adaptxfer.runs.settings import Ask
+    from adaptxfer.runs.stage import Mixture
 
 Languages = Annotated[str | None, typer.Option("--languages", help="Comma-separated, e.g. sw,ur.")]
 Split = Annotated[str | None, typer.Option("--split", help="dev or test (default: test where labelled).")]
@@ -27,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 @takes(FIRST, TRAINING)
 def train_intermediate(
-    tasks_: Annotated[list[str], typer.Argument(metavar="TASK...", help="One task, or several for a joint module.")],
+    tasks_: Annotated[list[str], typer.Argument(metavar="TASK...", help="One task, or several.")],
     sampler: Annotated[
         str, typer.Option("--sampler", help="Mix: proportional, capped, sqrt, temperature, uniform.")
     ] = "capped",
@@ -37,27 +41,47 @@ def train_intermediate(
     mlm: Annotated[list[Path] | None, typer.Option("--mlm", help="Text file of one language (sw.txt); repeat.")] = None,
     mlm_weight: Annotated[float, typer.Option("--mlm-weight", help="Share of steps for masked words.")] = 0.5,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out tasks without data here.")] = False,
+    separately: Annotated[
+        bool, typer.Option("--separately", help="A module for each task and seed, trained at once on one encoder.")
+    ] = False,
+    sham: Annotated[bool, typer.Option("--sham", help="Shuffle the labels: a control that learns no task.")] = False,
     *,
     options: dict[str, Any],
 ) -> None:
-    """Train a module on an English intermediate task (several tasks: one multi-task module)."""
+    """Train a module on an English intermediate task (several tasks: one joint module, or --separately one each)."""
     from adaptxfer import api
-    from adaptxfer.runs.describe import describe_training, plan_views
-    from adaptxfer.runs.plan import plan_intermediate
 
     seeds, dry = parse_seeds(options.pop("seeds")), options.pop("dry_run")
-    languages = parse_languages(translated) or ()
+    mixed = {"translated": parse_languages(translated) or (), "mlm": mlm or (), "mlm_weight": mlm_weight, "sham": sham}
     if dry:
-        ask, mixture = api.make_ask(**options), api.make_mixture(sampler, languages, mlm or (), mlm_weight)
-        plans = [describe_training(plan_intermediate(tasks_, ask, seed, mixture, skip_missing)) for seed in seeds]
-        console().result({"schema": 1, "stages": plans}, *plan_views(plans))
+        mixture = api.make_mixture(sampler, **mixed)
+        _show_plans(tasks_, api.make_ask(**options), seeds, mixture, skip_missing, separately)
         return
-    mixed = {"sampler": sampler, "translated": languages, "mlm": mlm or (), "mlm_weight": mlm_weight}
-    bundles = [
-        api.train_intermediate(*tasks_, seed=seed, skip_missing=skip_missing, **mixed, **options) for seed in seeds
-    ]
+    mixed["skip_missing"] = skip_missing
+    if separately:
+        bundles = api.train_separately(*tasks_, seeds=seeds, **mixed, **options)
+    else:
+        bundles = [api.train_intermediate(*tasks_, seed=seed, sampler=sampler, **mixed, **options) for seed in seeds]
     document, table = api.training_report(bundles)
     console().result(document, table, f"Next: adaptxfer transfer --to TASK --from {bundles[-1].folder}")
+
+
+def _show_plans(
+    tasks: list[str], ask: Ask, seeds: list[int], mixture: Mixture, skip_missing: bool, separately: bool
+) -> None:
+    from adaptxfer.runs.describe import describe_training, plan_views
+    from adaptxfer.runs.plan import plan_intermediate, plan_separately
+    from adaptxfer.runs.together import check_together
+
+    told = []
+    if separately:
+        stages = plan_separately(tasks, ask, seeds, mixture, skip_missing)
+        check_together(stages)
+        told.append(f"{len(stages)} modules are trained together: the encoder is held in memory and run once for all.")
+    else:
+        stages = [plan_intermediate(tasks, ask, seed, mixture, skip_missing) for seed in seeds]
+    plans = [describe_training(stage) for stage in stages]
+    console().result({"schema": 1, "stages": plans}, *plan_views(plans), *told)
 
 
 @takes(FIRST, TRAINING)

@@ -100,7 +100,7 @@ def in_its_precision(encode: Callable[..., T]) -> Callable[..., T]:
         import torch
 
         words = network.get_input_embeddings().weight  # type: ignore[operator]
-        if words.dtype == torch.float32:
+        if words.dtype.itemsize >= 4:
             return encode(network, *given, **named)
         with torch.autocast(words.device.type, torch.bfloat16):
             found: Any = encode(network, *given, **named)
