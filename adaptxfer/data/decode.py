@@ -95,8 +95,9 @@ def span(
     """The span with the highest start + end score over all windows of each example.
 
     A span lies inside the context, is at most ``max_answer`` pieces long, starts at one of the ``n_best`` starts of its
-    window and ends at one of its ``n_best`` ends. Where no such span exists the best valid one is taken, so that an
-    answer is never empty while there is context. The first of equal spans wins, the shorter one first.
+    window and ends at one of its ``n_best`` ends. Where no such span exists the best valid one is taken. No span starts
+    or ends at a piece that covers no character, such as a lone word mark, so that an answer is never empty while there
+    is context. The first of equal spans wins, the shorter one first.
 
     Args:
         features: of kind span.
@@ -107,7 +108,8 @@ def span(
         max_answer: in pieces.
     """
     start, end = checked(start), checked(end)
-    inside = features.targets["offset"][:, 0] >= 0
+    offset = features.targets["offset"]
+    inside = (offset[:, 0] >= 0) & (offset[:, 1] > offset[:, 0])
     bounds, row = features.bounds, row_of(features.bounds)
     near = (among_best(scores, inside, bounds, n_best) for scores in (start, end))
     score, first, last = best_spans(*_masked(start, end, *near), bounds, max_answer)

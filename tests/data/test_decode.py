@@ -117,6 +117,22 @@ def test_never_empty_while_there_is_context():
     assert decode.span(features, start, end, ["abc"], n_best=1)[0].text in {"a", "c"}
 
 
+def test_a_lone_word_mark_is_no_answer():
+    features = spans([3], [0])
+    features.targets["offset"][2:5] = [[0, 0], [0, 2], [2, 2]]
+    scores = np.array([0.0, 0, 9, 1, 9, 0])
+    assert decode.span(features, scores, scores, ["ab"], n_best=1)[0].text == "ab"
+
+
+def test_no_answer_is_empty_where_words_have_marks_of_their_own(xlmr_tokenizer, real, text):
+    rows = real.span("zh")[:40]
+    features = build_features("span", rows, xlmr_tokenizer, text(max_length=160, stride=40))
+    marks = (features.ids == xlmr_tokenizer.convert_tokens_to_ids("▁")).astype(np.float64)
+    assert marks.sum() > 40
+    for found in decode.span(features, marks, marks, [row.context for row in rows]):
+        assert found.text.strip()
+
+
 def test_masked_scores_are_fine_and_nan_is_not():
     features = spans([3], [0])
     masked = np.array([0, -np.inf, 1, 2, 3, -np.inf])
