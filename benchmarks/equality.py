@@ -8,6 +8,7 @@ encoder, accelerated models and steps of a fixed shape against the libraries and
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -174,8 +175,7 @@ def steps() -> Iterator[Row]:
         for kind in own.KINDS:
             runs = [own.run(encoder, Path(root) / f"{kind}{s}", patch, s, kind) for s in (False, True)]
             worst = max(
-                float((runs[1][1][name] - weight).norm() / weight.norm().clamp_min(1e-3))
-                for name, weight in runs[0][1].items()
+                float((runs[1][1][name] - weight).norm() / (1 + weight.norm())) for name, weight in runs[0][1].items()
             )
             yield Row(f"steps of a fixed shape, {kind}", "float32", worst)
 
@@ -188,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="kernels, encoders, encoders_on_kernels, models or steps")
     only = parser.parse_args().only
+    logging.getLogger("adapters").setLevel(logging.ERROR)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = {"kernels": lambda: kernels(device), "encoders": encoders, "models": models, "steps": steps,
              "encoders_on_kernels": lambda: encoders_on_kernels(device)}  # fmt: skip
