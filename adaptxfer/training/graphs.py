@@ -26,7 +26,7 @@ from torch import Tensor
 from adaptxfer.data.batches import PackedBatch
 from adaptxfer.data.features import ALIGNED
 from adaptxfer.encoder.lower import lower
-from adaptxfer.errors import use_error
+from adaptxfer.errors import training_error, use_error
 from adaptxfer.training.loop import Learner, check_gradients
 from adaptxfer.training.optimiser import rate
 from adaptxfer.training.options import TrainingOptions
@@ -169,7 +169,7 @@ class GraphLearner(Learner):
         slot.load(batch)
         slot.seen += 1
         if slot.graph is None and self.capture and slot.seen > WARM and self._captured() < MOST:
-            slot.graph = self._graph(task, slot)
+            slot.graph = self._try_graph(task, slot)
         if slot.graph is not None:
             slot.graph.replay()
         elif self.capture:
@@ -185,6 +185,20 @@ class GraphLearner(Learner):
 
     def _captured(self) -> int:
         return sum(slot.graph is not None for slot in self.slots.values())
+
+    def _try_graph(self, task: str, slot: Slot) -> Any:
+        """As `_graph`; None if that fails, which ends all capturing unless it was asked for."""
+        try:
+            return self._graph(task, slot)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if self.options.graphs == "on":
+                text = f"A step cannot be captured as a CUDA graph: {reason}."
+                raise training_error(text, "Use --graphs off.") from error
+            log.warning("Steps are not captured as CUDA graphs: %s.", reason)
+            self.capture = False
+            self.optimiser.zero_grad(set_to_none=True)
+            return None
 
     def _graph(self, task: str, slot: Slot) -> Any:
         """A step, captured and not run; gradients get new places, which replays write again."""
@@ -221,7 +235,7 @@ def make_learner(model: Any, trained: Mapping[str, Any], steps: Any, options: Tr
         AdaptxferError: if they were asked for and cannot be had.
     """
     reason = _obstacle(options) if options.graphs != "off" else "--graphs off"
-    program = lower(model.network) if not reason else ""
+    program = lower(model.train().network) if not reason else ""
     if isinstance(program, str) and not reason:
         reason = f"the padding-free encoder does not cover this network ({program})"
     if not reason:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adaptxfer.data.batches import pack
 from adaptxfer.encoder import load_encoder
@@ -106,6 +107,65 @@ def test_nan_is_told_and_does_not_reach_the_weights(encoder, tmp_path):
     with pytest.raises(AdaptxferError, match="loss of step 2 is nan"):
         learner.step()
     assert all(torch.equal(before[name], p) for name, p in trained.items())
+
+
+class Reads(TorchDispatchMode):
+    """Operations that would make the host wait for a device: a number or a shape depends on what is in a tensor."""
+
+    def __init__(self, on_host):
+        super().__init__()
+        self.found, self.on_host = [], on_host
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_", "_unsafe_index") else ()
+        masks = any(index is not None and index.dtype == torch.bool for index in indices)
+        unsized = name == "repeat_interleave" and not (kwargs or {}).get("output_size")
+        shaped = name in ("nonzero", "masked_select", "_unique2", "unique_dim")
+        reads = name == "_local_scalar_dense" and args[0].data_ptr() not in self.on_host
+        if masks or unsized or shaped or reads:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "how"),
+    [*((kind, "bottleneck", "none") for kind in KINDS), ("classify", "bottleneck", "fuse"), ("tag", "lora", "stack")],
+)
+def test_no_step_waits_for_the_device(encoder, tmp_path, kind, method, how):
+    model, _, trained = arrange(encoder, method, how, spec=spec(kind, dropout=0.1))
+    steps = toy_steps(OPTIONS, kind)
+    learner = GraphLearner(model, trained, steps, OPTIONS, tmp_path, lambda _: None, capture=False)
+    learner.step()
+    slot = next(iter(learner.slots.values()))
+    with Reads(
+        {value.data_ptr() for name, value in slot.batch.targets.items() if name in ("lengths", "longest")}
+    ) as seen:
+        learner._whole("goal", slot)
+    assert seen.found == []
+    with Reads(set()) as ordinary:  # the check sees what it looks for
+        learner._backward("goal", [pack(toy(kind), np.arange(4))])
+    assert ordinary.found
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_a_capture_that_fails_costs_no_run_that_did_not_ask_for_it(encoder, tmp_path, monkeypatch, caplog, mode):
+    def broken(*_):
+        raise RuntimeError("operation not permitted\nmore")
+
+    monkeypatch.setattr(graphs, "WARM", 0)
+    monkeypatch.setattr(GraphLearner, "_graph", broken)
+    model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec())
+    options = replace(OPTIONS, graphs=mode)
+    learner = GraphLearner(model, trained, toy_steps(OPTIONS), options, tmp_path, lambda _: None, capture=False)
+    learner.capture = True
+    if mode == "on":
+        with pytest.raises(AdaptxferError, match="captured as a CUDA graph: operation not permitted"):
+            learner.step()
+        return
+    learner.step()
+    learner.step()
+    assert learner.progress.step == 2 and caplog.text.count("operation not permitted") == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
