@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -322,6 +323,9 @@ def study_diversity(
             "Give --features FILE with a column language and one column of numbers for each feature, or --measure.",
         )
     table = table.where(lambda row: row.target_task not in left)
+    if left:
+        told = f"{', '.join(sorted(left))}: alignment is made of it, so nothing is chosen for it."
+        table = replace(table, notes=(*table.notes, told))
     return asked.answer(diversity_study(table, known, low, ways, placebo, always))
 
 

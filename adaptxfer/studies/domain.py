@@ -13,7 +13,7 @@ from adaptxfer.console import Cell, Table
 from adaptxfer.errors import data_error
 from adaptxfer.files import derived_seed
 from adaptxfer.studies.answers import slice_shift
-from adaptxfer.studies.gain import resample_pairs
+from adaptxfer.studies.gain import LEAST_SEEDS, POOLED_CELLS, resample_pairs
 from adaptxfer.studies.items import Items, load_items
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.pairs import APART, Pairs
@@ -33,8 +33,8 @@ from adaptxfer.studies.stats.estimate import (
 from adaptxfer.studies.stats.seeds import Spread, equivalence, paired_spread, t_interval
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
 
-CLUSTERS_NEEDED, ITEMS_NEEDED, SEEDS_NEEDED = 30, 200, 2
-"""Fewest clusters and items in each of two slices, and seeds of a comparison between data sets."""
+CLUSTERS_NEEDED, ITEMS_NEEDED = 30, 200
+"""Fewest clusters and items in each of two slices."""
 
 QUESTION = "Does the gain of an intermediate task on {} survive a shift, that is, change by less than {:g} points?"
 ItemsOf = Callable[[Row], Items | None]
@@ -160,8 +160,9 @@ def _of_chain(table: RecordTable, chain: Sequence[str], items_of: ItemsOf, resam
             parts = [seeds.over(len(values))]
             parts += [d.spread(p.labels().index(label)) for d, p in zip(drawn, (one, two), strict=True) if d]
             estimate = t_interval(float(values.mean()), parts, len(values))
-            enough = len(values) >= SEEDS_NEEDED and not math.isnan(estimate.p)
-            why = "" if enough else f"{SEEDS_NEEDED} seeds are needed"
+            least = LEAST_SEEDS[sum(len(d) > 1 for d in differences.values()) >= POOLED_CELLS]
+            enough = len(values) >= least and not math.isnan(estimate.p)
+            why = "" if enough else f"{least} seeds are needed, or {POOLED_CELLS} intermediates to pool them"
             found.append(Shift("data set", (after, before), label, estimate, tuple(parts), enough, why))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import product
 
@@ -11,12 +12,13 @@ import numpy as np
 from adaptxfer.console import Cell, Table
 from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.studies.answers import joined, metric_across, metric_within
-from adaptxfer.studies.outcomes import OUTCOMES, mean_gains, outcome, own_metrics, own_scores
+from adaptxfer.studies.outcomes import OUTCOMES, mean_gains, outcome, own_metrics, own_scores, paired
+from adaptxfer.studies.pairs import OWN_SCORE
 from adaptxfer.studies.plots import HeatMap, Points
 from adaptxfer.studies.report import Claim, Report
 from adaptxfer.studies.selection import regret
 from adaptxfer.studies.stats.correction import holm
-from adaptxfer.studies.stats.correlation import compare_dependent
+from adaptxfer.studies.stats.correlation import compare_dependent, partial_out, reliability, repeated_measures
 from adaptxfer.studies.stats.estimate import CONFIRM_FROM, DESCRIBE_BELOW, Estimate, correlation_verdict
 from adaptxfer.studies.stats.mixed import MISSING, can_fit, mixed_slope
 from adaptxfer.studies.table import RecordTable
@@ -24,6 +26,7 @@ from adaptxfer.studies.views import p_text
 
 LOWER_IS_BETTER = ("nll", "ece")
 CLEAR = ("supported", "contradicted")
+STEPS = re.compile(r"\D*(\d+)")
 Grid = dict[tuple[str, str], Estimate]
 
 
@@ -59,7 +62,8 @@ def metric_study(
                 continue
     claims = _claims([("checkpoint of an intermediate task", within), ("intermediate task", across)])
     clear = {key for key, c in zip(across, claims[len(within) :], strict=True) if c.verdict in CLEAR}
-    views = [_decisions(table, names), *_comparison(table, names)]
+    views = [_decisions(table, names), *_comparison(table, names), *_without_steps(table, names, wanted)]
+    views += reliability_table(table)
     notes = ["Correlations over fewer than seven intermediates only describe; below twenty they explore."]
     if can_fit():
         views += _mixed(table, names, wanted)
@@ -147,6 +151,53 @@ def _comparison(table: RecordTable, metrics: Sequence[str]) -> list[Table]:
     columns = ["metric", "against", *((name, "right") for name in ("r", "r of the other", "p", "intermediates"))]
     caption = "Pearson with the mean gain; p: Williams's t for the difference, not corrected (exploratory)"
     return [Table("Metrics against one another", columns, rows, caption)] if rows else []
+
+
+def _without_steps(table: RecordTable, metrics: Sequence[str], wanted: Sequence[str]) -> list[Table]:
+    """The correlation within intermediates once log steps are taken out of both, for both grow with the training."""
+    rows: list[list[Cell]] = []
+    for metric, to in product(metrics, wanted):
+        own, found = own_scores(table, metric), outcome(table, to)
+        steps = {key: int(said[1]) for key in own.keys() & found.keys() if (said := STEPS.fullmatch(key[1]))}
+        keys = sorted(steps)
+        if len(keys) < 4:
+            continue
+        log = np.log([max(1, steps[key]) for key in keys])
+        x, y = np.array([own[key] for key in keys]), np.array([np.mean(list(found[key].values())) for key in keys])
+        subject = np.array([key[0] for key in keys])
+        both = [repeated_measures(x, y, subject), repeated_measures(partial_out(x, log), partial_out(y, log), subject)]
+        shown = [text for e in both for text in (f"{e.value:+.2f}", p_text(e.p))]
+        rows.append([metric, to, *shown, both[0].n_units])
+    numbers = [(name, "right") for name in ("r", "p", "r without steps", "p without", "intermediates")]
+    caption = "checkpoints that are named by their steps; not corrected (exploratory)"
+    columns = ["metric", "outcome", *numbers]
+    return [Table("Within intermediates, with and without training steps", columns, rows, caption)] if rows else []
+
+
+def reliability_table(table: RecordTable) -> list[Table]:
+    """How well one seed tells of another: the most any correlation can reach is the root of the product of two."""
+    own: dict[str, dict[int, float]] = {}
+    for row in table.rows:
+        if row.study == OWN_SCORE and not row.intermediate_checkpoint:
+            own.setdefault(row.intermediate, {}).setdefault(row.target_seed, row.value)  # the main score comes first
+    gains: dict[str, dict[int, list[float]]] = {}
+    for pairs in paired(table.where(lambda row: not row.intermediate_checkpoint)):
+        for label in pairs.labels():
+            for seed, value in zip(pairs.seeds(label), pairs.differences(label).mean(0), strict=True):
+                gains.setdefault(label, {}).setdefault(seed, []).append(float(value))
+    means = {label: {seed: float(np.mean(v)) for seed, v in by.items()} for label, by in gains.items()}
+    rows: list[list[Cell]] = []
+    for what, values in (("own score", own), ("mean gain", means)):
+        common = sorted(set.intersection(*map(set, values.values()))) if values else []
+        if len(common) > 1 and len(values) > 2:
+            found = reliability(np.array([[by[seed] for seed in common] for by in values.values()]))
+            rows.append([what, f"{found:.2f}", len(common), len(values)])
+    columns = ["what", *((name, "right") for name in ("reliability of one seed", "seeds", "intermediates"))]
+    return (
+        [Table("Reliability over seeds", columns, rows, "intraclass correlation; caps every correlation")]
+        if rows
+        else []
+    )
 
 
 def _mixed(table: RecordTable, metrics: Sequence[str], wanted: Sequence[str]) -> list[Table]:

@@ -34,6 +34,15 @@ def test_few_intermediates_are_described() -> None:
     assert claim.verdict == "descriptive" and claim.estimate.n_units == 5
 
 
+def test_reliability_of_seeds_and_steps() -> None:
+    report = metric_study(simulate("simpson", 3).table, outcomes=["gain"], permutations=100)
+    views = {view.title: view for view in report.views}
+    rows = {row[0]: row for row in views["Reliability over seeds"].rows}
+    assert float(str(rows["own score"][1])) > 0.9 and rows["mean gain"][2:] == [3, 11]
+    (row,) = views["Within intermediates, with and without training steps"].rows
+    assert row[-1] == 11 and abs(float(str(row[2])) - float(str(row[4]))) < 0.25  # steps explain nothing here
+
+
 def test_scale_needs_four_sizes() -> None:
     made = simulate("scaling", 2, changed("scaling", slope=4.0, ladders=("xlmr", "mt5")))
     assert scale_study(made.table, HARD, EASY, family).claims[0].verdict == "supported"

@@ -10,7 +10,7 @@ from adaptxfer.errors import AdaptxferError
 from adaptxfer.studies.answers import mean_gains, metric_across, metric_within, own_scores, scale_slope, slice_shift
 from adaptxfer.studies.collect import read_table
 from adaptxfer.studies.items import load_items
-from adaptxfer.studies.power import power, wilson
+from adaptxfer.studies.power import QUESTIONS, power, wilson
 from adaptxfer.studies.worlds import EASY, HARD, REFERENCE, SHIFTED, WORLDS, changed, save, simulate
 
 SMALL = {"cluster": {"clusters": 8, "languages": 1}, "interaction": {"languages": 4}}
@@ -54,8 +54,7 @@ def test_interaction_changes_rankings_between_languages() -> None:
 
 
 def rate(study: str, repetitions: int, **planted) -> tuple[float, float]:
-    world = {"metric": "positive", "within": "simpson", "scale": "scaling", "domain": "cluster"}[study]
-    found = power(study, changed(world, **planted), repetitions)
+    found = power(study, changed(QUESTIONS[study].world, **planted), repetitions)
     return found.found, found.false_alarms
 
 
@@ -77,6 +76,16 @@ def test_slope_over_sizes() -> None:
 def test_difference_between_slices() -> None:
     found, alarms = rate("domain", 40, shift=6.0, clusters=40, languages=1)
     assert found > 0.6 and alarms <= 0.175
+
+
+def test_ranks_on_held_out_tasks() -> None:
+    found, alarms = rate("generalise", 40, transfer=0.98, intermediates=15, languages=1, targets=6)
+    assert found > 0.8 and alarms <= 0.175
+
+
+def test_choice_that_looks_at_languages() -> None:
+    found, alarms = rate("diversity", 12, interaction=2.0, intermediates=6, languages=24, targets=2)
+    assert found > 0.6 and alarms <= 0.25
 
 
 def test_naive_items_understate_the_shift() -> None:

@@ -10,6 +10,8 @@ from scipy import stats
 from adaptxfer.studies.stats.estimate import Estimate
 
 NAN = float("nan")
+BLOCK = 1000
+"""Permutations drawn at a time."""
 
 
 def spearman(x: np.ndarray, y: np.ndarray, permutations: int = 10_000, seed: int = 0) -> Estimate:
@@ -56,9 +58,10 @@ def rank_transfer(one: np.ndarray, others: np.ndarray, permutations: int = 10_00
     value = float((signs * profile).sum())
     generator = np.random.default_rng(seed)
     hits = 0
-    for _ in range(permutations):
-        order = generator.permutation(n)
-        hits += abs(float((signs[np.ix_(order, order)] * profile).sum())) >= abs(value) - 1e-12
+    for start in range(0, permutations, BLOCK):
+        orders = generator.permuted(np.tile(np.arange(n), (min(BLOCK, permutations - start), 1)), axis=1)
+        drawn = np.einsum("bij,ij->b", signs[orders[:, :, None], orders[:, None, :]], profile)
+        hits += int((np.abs(drawn) >= abs(value) - 1e-12).sum())
     low, high = fisher_interval(value, n - 1, 0.437) if n > 4 else (NAN, NAN)
     return Estimate(value, low, high, (1 + hits) / (1 + permutations), n)
 
@@ -132,6 +135,15 @@ def partial_out(values: np.ndarray, covariate: np.ndarray) -> np.ndarray:
     """What a straight line in ``covariate`` leaves of ``values`` (N,), such as both without the training steps."""
     design = np.stack([np.ones(len(covariate)), covariate], 1)
     return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+def reliability(values: np.ndarray) -> float:
+    """Intraclass correlation of single measurements (I, S), one-way (Shrout and Fleiss 1979), at least 0."""
+    seeds = values.shape[1]
+    between = seeds * float(values.mean(1).var(ddof=1))
+    within = float(values.var(axis=1, ddof=1).mean())
+    total = between + (seeds - 1) * within
+    return max(0.0, (between - within) / total) if total > 0 else NAN
 
 
 def compare_dependent(r_ay: float, r_by: float, r_ab: float, n: int) -> Estimate:

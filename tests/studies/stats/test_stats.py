@@ -241,3 +241,27 @@ def test_verdicts() -> None:
     assert estimate.correlation_verdict(known(0.5, 0.2, n=11)) == "underpowered"
     assert estimate.correlation_verdict(known(0.5, 0.2, n=25)) == "inconclusive"
     assert estimate.correlation_verdict(known(0.9, 0.01, n=6)) == "descriptive"
+
+
+def test_reliability_is_the_share_of_variance_between_units() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(0, 2, (4000, 1)) + generator.normal(0, 1, (4000, 3))
+    assert correlation.reliability(values) == pytest.approx(0.8, abs=0.02)
+    assert correlation.reliability(generator.normal(size=(4000, 3))) < 0.05
+    assert math.isnan(correlation.reliability(np.ones((3, 2))))
+
+
+def test_a_mixed_model_of_crossed_factors() -> None:
+    pytest.importorskip("statsmodels")
+    from adaptxfer.studies.stats.mixed import mixed_slope
+
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=12)
+    values = 1.5 * x + generator.normal(0, 0.5, 12) + generator.normal(0, 3, (8, 1)) + generator.normal(0, 0.3, (8, 12))
+    factors = {
+        "unit": [str(i) for _ in range(8) for i in range(12)],
+        "row": [str(t) for t in range(8) for _ in range(12)],
+    }
+    found = mixed_slope(values.ravel(), np.tile(x, 8), factors, "unit")
+    assert found.value == pytest.approx(1.5, abs=0.4) and found.p < 0.01 and found.n_units == 12
+    assert found.half_width == pytest.approx(2.228 * found.error, rel=0.01)  # t with 10 degrees of freedom
