@@ -69,6 +69,9 @@ def asking(repo: str, doing: str) -> Iterator[HfApi]:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
+    from adaptxfer.hub.patience import be_patient
+
+    be_patient()
     if console().mode != "rich":
         disable_progress_bars()
     try:
@@ -79,7 +82,8 @@ def asking(repo: str, doing: str) -> Iterator[HfApi]:
         OSError,
         ValueError,
         EOFError,
-    ) as error:  # HTTP errors are OSErrors
+        RuntimeError,
+    ) as error:  # HTTP errors are OSErrors, failed uploads RuntimeErrors
         raise _sentence(error, repo, doing) from None  # the chain holds addresses and headers
 
 
@@ -134,6 +138,13 @@ def _is_lost(error: BaseException) -> bool:
     return any(isinstance(cause, ConnectionError | ChunkedEncodingError | Timeout) for cause in _chain(error))
 
 
+def _is_slow(error: BaseException) -> bool:
+    from requests.exceptions import Timeout
+    from urllib3.exceptions import TimeoutError as PoolTimeout
+
+    return any(isinstance(cause, Timeout | PoolTimeout | TimeoutError) for cause in _chain(error))
+
+
 def _sentence(error: Exception, repo: str, doing: str) -> AdaptxferError:
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -171,6 +182,10 @@ def _sentence(error: Exception, repo: str, doing: str) -> AdaptxferError:
         return data_error(f"{what} failed: {said[status][0]}", said[status][1])
     if status is not None and status >= 500:
         return data_error(f"{what} failed: the Hub has a fault ({status}).", "Run the same command again later.")
+    if _is_slow(error):
+        return data_error(
+            f"{what} failed: the answer did not come in time.", "Run the same command again; it continues."
+        )
     if _is_lost(error):
         return data_error(f"{what} failed: the connection was lost.", "Run the same command again; it continues.")
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,7 +1,8 @@
 """A Hub on the loopback: what the real client asks of it, with faults on demand.
 
 It knows models, branches, commits with regular and LFS files, private repositories, and refuses a commit whose parent
-is not the newest. Faults: the n-th request can be dropped, answered with a status, or cut in the middle of its body.
+is not the newest. Faults: the n-th request can be dropped, answered with a status, cut in the middle of its body,
+never answered, or answered byte by byte.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -53,7 +55,7 @@ class Fault:
     """What happens to a request for which ``when(method, path)`` holds, at most ``times`` times."""
 
     when: Callable[[str, str], bool]
-    kind: str  # drop, cut, or a status
+    kind: str  # drop, cut, stall, trickle, or a status
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -66,7 +68,7 @@ class Hub:
         self.large: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
-        self.lock = threading.Lock()
+        self.lock, self.closing = threading.Lock(), threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -76,6 +78,7 @@ class Hub:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -106,6 +109,26 @@ class Hub:
         return None
 
 
+class Trickle:
+    """Writes one byte after the other, with time between."""
+
+    def __init__(self, inner: Any, closing: threading.Event) -> None:
+        self.inner, self.closing = inner, closing
+
+    def write(self, content: bytes) -> int:
+        with suppress(OSError):  # the other side had enough
+            for byte in content:
+                self.inner.write(bytes([byte]))
+                self.inner.flush()
+                if self.closing.wait(0.02):
+                    break
+        return len(content)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.inner.flush()
+
+
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -122,6 +145,15 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if fault and fault.kind == "drop":
                 self.close_connection = True
                 self.connection.close()
+            elif fault and fault.kind == "stall":
+                hub.closing.wait(20)
+                self.close_connection = True
+            elif fault and fault.kind == "trickle":
+                self.wfile, fast = Trickle(self.wfile, hub.closing), self.wfile
+                try:
+                    self.route(method)
+                finally:
+                    self.wfile, self.close_connection = fast, True
             elif fault and fault.kind == "cut":
                 self.cut = True
                 self.route(method)
