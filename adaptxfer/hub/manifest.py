@@ -12,8 +12,9 @@ from adaptxfer.files import check_name
 from adaptxfer.modules.composition import HOWS, METHODS
 from adaptxfer.modules.recipe import WAYS
 from adaptxfer.runs.run import SCHEMA, Manifest, versions
+from adaptxfer.runs.store import PULLED
 
-KIND = "pulled"
+KIND = PULLED
 """Kind of a run that came from the Hub: never taken for a result of a stage here, nor as the newest intermediate."""
 _TYPES = {
     **dict.fromkeys(("max_length", "limit", "max_steps", "batch_size", "r"), int),

@@ -22,6 +22,7 @@ from adaptxfer.hub.snapshot import Snapshot, fetch_snapshot
 from adaptxfer.modules.bundle import Bundle, check_base, read_bundle, read_small
 from adaptxfer.modules.weights import check_file
 from adaptxfer.runs.run import Run
+from adaptxfer.runs.store import FROM_HUB
 
 PREFIX = "hub:"
 
@@ -82,7 +83,7 @@ def pull(
         AdaptxferError: if it cannot be had, is damaged, unsafe, or made for another base model.
     """
     snapshot = fetch_snapshot(check_repo(repo), check_revision(revision), fresh)
-    target = to or runs / f"hub-{re.sub(r'[^A-Za-z0-9_-]', '-', repo)[:80]}-{snapshot.commit[:8]}"
+    target = to or runs / f"{FROM_HUB}-{re.sub(r'[^A-Za-z0-9_-]', '-', repo)[:80]}-{snapshot.commit[:8]}"
     checked = model if compare else None
     if found := _present(target, repo, snapshot.commit, fresh):
         _check_model(found.bundle, checked)

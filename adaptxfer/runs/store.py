@@ -17,6 +17,8 @@ from adaptxfer.runs.lock import Lock, is_held
 from adaptxfer.runs.run import FollowedRun, OpenRun, Run
 
 KINDS = ("intermediate", "target", "evaluate", "merged")
+PULLED, FROM_HUB = "pulled", "hub"
+"""Kind of a module that came from the Hub, and how its folder's name begins: it can be pulled again."""
 FOLDER = re.compile(rf"({'|'.join(KINDS)})-([A-Za-z0-9_-]+)-([0-9a-f]{{8}})")
 
 
@@ -159,7 +161,8 @@ class RunStore:
         return [run.name for run in runs]
 
     def _refuse_removal(self, run: Run, going: set[str], force: bool) -> None:
-        if run.path.is_symlink() or not _looks_like_run(run.path):
+        pulled = run.manifest.get("kind") == PULLED and run.path.name.startswith(f"{FROM_HUB}-")
+        if run.path.is_symlink() or not (pulled or _looks_like_run(run.path)):
             raise use_error(f"{run.path} is a link or not a run folder.", "Remove it by hand if you are sure.")
         if is_held(run.path):
             raise use_error(f"Run {run.name} is being written.", "Stop its process first.")

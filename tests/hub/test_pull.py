@@ -135,6 +135,16 @@ def test_it_is_listed_but_never_taken_for_a_result_of_ones_own(hub, sent, runs):
     assert item.origin == f"{REPO}@{sent.branches['main'][:8]}"
 
 
+def test_it_can_be_removed_and_pulled_again(hub, sent, runs):
+    folder = pull(REPO, runs).bundle.folder
+    (runs / "hub-notes").mkdir()
+    (runs / "hub-notes" / "mine.txt").write_text("x")
+    with pytest.raises(AdaptxferError, match="not a run folder"):
+        RunStore(runs).remove(["hub-notes"], force=True)
+    assert RunStore(runs).remove([folder.name]) == [folder.name] and not folder.exists()
+    assert pull(REPO, runs).new and (runs / "hub-notes" / "mine.txt").exists()
+
+
 def test_a_private_repository(hub, bundle, runs, monkeypatch, tmp_path):
     push(bundle, REPO, private=True)
     assert pull(REPO, runs).new
