@@ -9,7 +9,7 @@ import adapters
 import torch
 from torch import Tensor
 
-from adaptxfer.encoder.packed import encode_auto
+from adaptxfer.encoder.packed import packed_encode
 from adaptxfer.modules.dual import masked_head
 from benchmarks.lengths import padded
 
@@ -47,7 +47,7 @@ def variants(model: Any, ids: Tensor, bounds: Tensor, share: float = 0.15) -> di
         return torch.autograd.grad(model(rows, attention_mask=attention, labels=wanted).loss, trained)
 
     def ours() -> object:
-        hidden = encode_auto(model.roberta, ids, bounds)
+        hidden = packed_encode(model.roberta, ids, bounds)
         return torch.autograd.grad(head.train_loss(hidden, bounds, {"label": labels}) / count, trained)
 
     return {"library, all tokens": library, "packed, labelled tokens": ours}
