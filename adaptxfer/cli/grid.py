@@ -34,6 +34,9 @@ def grid(
     plan: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="Intermediates, targets, seeds and options.")],
     engine: Annotated[str, typer.Option("--engine", help="Where stages run: local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Stages at a time.")] = 1,
+    together: Annotated[
+        int, typer.Option("--together", min=1, help="Local: trainings at a time that share a worker's encoder.")
+    ] = 1,
     retries: Annotated[int, typer.Option("--retries", min=0, help="New attempts after a process died.")] = 2,
     slurm: Annotated[
         list[str] | None, typer.Option("--slurm", help="KEY=VALUE of submitit, e.g. slurm_partition=gpu; repeat.")
@@ -56,7 +59,7 @@ def grid(
     from adaptxfer.runs.survey import Survey
 
     dry, runs = options.pop("dry_run"), options["runs"]
-    carrier = _engine(engine, workers, runs, slurm or [])
+    carrier = _engine(engine, workers, runs, slurm or [], together)
     found, limits = _expanded(plan, seeds, shard, options)
     survey, budget = Survey(found), Budget(limits)
     if dry:
@@ -101,12 +104,14 @@ def _greet(grid: Grid, schedule: Schedule) -> None:
         console().note(f"Left out: {left}.")
 
 
-def _engine(name: str, workers: int, runs: Path, slurm: list[str]) -> Engine:
+def _engine(name: str, workers: int, runs: Path, slurm: list[str], together: int) -> Engine:
     """The engine of that name; what it needs is imported only now."""
     if name not in ENGINES:
         raise use_error(f"--engine {name!r} is unknown.", nearest(name, ENGINES))
     if slurm and name != "slurm":
         raise use_error("--slurm belongs to --engine slurm.", "Leave it out or change the engine.")
+    if together > 1 and name != "local":
+        raise use_error("--together belongs to --engine local.", "Leave it out or change the engine.")
     if name == "ray":
         from adaptxfer.runs.engines.ray import RayEngine
 
@@ -116,8 +121,10 @@ def _engine(name: str, workers: int, runs: Path, slurm: list[str]) -> Engine:
 
         return SlurmEngine(workers, runs / ".slurm", parse_options(slurm))
     from adaptxfer.runs.engines.local import LocalEngine, visible_gpus
+    from adaptxfer.runs.engines.together import TogetherEngine
 
-    return LocalEngine(workers, visible_gpus())
+    gpus = visible_gpus()
+    return LocalEngine(workers, gpus) if together == 1 else TogetherEngine(workers, gpus, together)
 
 
 def _document(schedule: Schedule) -> dict[str, Any]:
@@ -142,4 +149,6 @@ def _views(schedule: Schedule) -> list[Table | str]:
     rows: list[list[Cell]] = [[entry.node.label, entry.state, entry.error] for entry in schedule.failures()]
     if not rows:
         return [finished, "Next: adaptxfer gain"]
-    return [finished, Table("Not finished", ["stage", "state", "why"], rows, "The same command tries them again.")]
+    poor = schedule.count("unaffordable") == len(rows)
+    again = "A larger budget in the plan lets them run." if poor else "The same command tries them again."
+    return [finished, Table("Not finished", ["stage", "state", "why"], rows, again)]
