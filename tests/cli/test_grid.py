@@ -65,7 +65,9 @@ def test_a_grid_from_plan_to_scores(say, world) -> None:
     code, out, err = say("--workers", "2")
     assert code == 0 and "8 stages are finished, 0 of them were before." in out and "[8/8]" in err
     code, out, err = say("--json")
-    document = json.loads(out.splitlines()[-1])
+    events = [json.loads(line) for line in out.splitlines()]
+    document = events[-1]
+    assert [item["event"] for item in events] == ["planned", *["reused"] * 8, "end"]
     assert code == 0 and document["counts"] == counts(finished=8, reused=8)
     assert {stage["scores"]["metric"] for stage in document["stages"] if stage["kind"] == "evaluate"} == {"accuracy"}
     code, out, _ = say("--dry-run", "--seeds", "1,2", "--json")
@@ -89,6 +91,8 @@ def test_a_failure_is_named_and_decides_the_exit_code(say, world) -> None:
         (["--engine", "locla"], ["--engine 'locla' is unknown", "Did you mean 'local'?"]),
         (["--slurm", "a=1"], ["--slurm belongs to --engine slurm"]),
         (["--workers", "0"], ["--workers"]),
+        (["--shard", "two"], ["--shard 'two' is not of the form K/N"]),
+        (["--shard", "1/9"], ["independent parts, not 9"]),
         (["--seeds", "1,1"], ["different whole numbers"]),
         (["--max-steps", "-1"], ["--max-steps"]),
         (["--data-dir", "nowhere"], ["--data-dir nowhere is not a folder"]),
