@@ -47,7 +47,7 @@ def xtreme(
     where = folders(tasks)
     found = load_suite(suite, where)
     parts = submission_parts(found, where)
-    chosen = choose_runs(tuple(found.tasks), run or (), runs)
+    chosen = choose_runs(tuple(found.tasks), run or (), runs, ("languages", "unscored"), split)
     if not run:  # a task without a form is refused only if its run was named
         chosen = {task: item for task, item in chosen.items() if task in parts}
     predictions = {task: _predictions(item) for task, item in chosen.items()}

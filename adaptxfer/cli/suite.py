@@ -10,7 +10,7 @@ import typer
 
 from adaptxfer.cli.options import RUNS, Json, Runs, Tasks, folders
 from adaptxfer.console import Cell, Table, console
-from adaptxfer.errors import data_error, nearest, use_error
+from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
 
 if TYPE_CHECKING:
     from adaptxfer.evaluation.suites import SuiteScores
@@ -42,7 +42,7 @@ def suite(
 
     where = folders(tasks)
     found = load_suite(name, where)
-    chosen = choose_runs(tuple(found.tasks), run or (), runs)
+    chosen = choose_runs(tuple(found.tasks), run or (), runs, ("languages",), split)
     documents = {task: item.read_scores() for task, item in chosen.items()}
     scores = score_suite(found, documents, split, expected_rows(found, split, where))
     console().result(_document(found, scores, chosen), *_views(found, scores, chosen))
@@ -58,8 +58,12 @@ def check_split(split: str) -> None:
         raise use_error(f"--split {split!r} is not known.", nearest(split, ("dev", "test")))
 
 
-def choose_runs(tasks: Sequence[str], names: Sequence[str], root: Path) -> dict[str, Run]:
-    """One finished evaluate run for each task: those named, or the newest of each.
+def choose_runs(
+    tasks: Sequence[str], names: Sequence[str], root: Path, parts: Sequence[str], split: str
+) -> dict[str, Run]:
+    """One finished evaluate run for each task: those named, or the newest of each that has something of the split.
+
+    What counts are the entries in ``parts`` of its scores document, ``languages`` for scored ones and ``unscored``.
 
     Raises:
         AdaptxferError: if a named run is unknown, not finished, no evaluate run, of another task, or not the only one.
@@ -68,8 +72,8 @@ def choose_runs(tasks: Sequence[str], names: Sequence[str], root: Path) -> dict[
 
     store = RunStore(root)
     if not names:
-        oldest_first = reversed(store.find_finished("evaluate"))
-        latest = {str(run.asked("task")): run for run in oldest_first}
+        newest = sorted(store.find_finished("evaluate"), key=lambda run: not _is_of(run, parts, split))
+        latest = {str(run.asked("task")): run for run in reversed(newest)}
         return {task: latest[task] for task in tasks if task in latest}
     found: dict[str, Run] = {}
     for run in {run.path: run for run in map(store.find, names)}.values():
@@ -80,6 +84,16 @@ def choose_runs(tasks: Sequence[str], names: Sequence[str], root: Path) -> dict[
             raise use_error(f"{found[task].name} and {run.name} are both runs of {task}.", "Give one for each task.")
         found[task] = run
     return {task: found[task] for task in tasks if task in found}
+
+
+def _is_of(run: Run, parts: Sequence[str], split: str) -> bool:
+    """Whether a run has a language of this split; scores that are damaged are told of when they are used."""
+    try:
+        scores = run.read_scores()
+    except AdaptxferError:
+        return False
+    entries = [entry for part in parts for entry in scores.get(part, {}).values()]
+    return any(entry.get("split", scores["split"]) == split for entry in entries)
 
 
 def _task_of(run: Run) -> str:

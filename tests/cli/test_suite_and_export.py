@@ -93,6 +93,17 @@ def test_the_newest_run_of_each_task_counts_unless_runs_are_named(say) -> None:
     assert code == 1 and "are both runs of nli" in err
 
 
+def test_a_newer_run_on_another_split_does_not_hide_the_one_asked_for(say) -> None:
+    hidden = scores_of("nli")
+    hidden |= {"unscored": hidden["languages"], "languages": {}, "mean": None, "mean_zero_shot": None}
+    predicted = add_run("nli", "0000000a", scores=hidden)
+    scored = add_run("nli", "0000000b", split="dev")
+    assert json.loads(say("suite", "own", "--split", "dev", "--json")[1])["tasks"]["nli"]["run"] == scored
+    assert json.loads(say("suite", "own", "--json")[1])["tasks"]["nli"]["run"] == scored, "nothing is scored on test"
+    out = say("export", "xtreme", "--suite", "own", "--out", "out", "--partial", "--json")[1]
+    assert json.loads(out)["runs"]["nli"] == predicted and Path("out/nli/test-de.tsv").is_file()
+
+
 @pytest.mark.parametrize(
     ("changed", "wanted", "told"),
     [({"kind": "target"}, 1, "is a run that trains"), ({"finished": False}, 2, "has no result: it is interrupted")],
