@@ -285,6 +285,21 @@ CONTENT = zipped(st.one_of(
         lambda rows: b"\n".join(map(plain, rows))),
 ))  # fmt: skip
 
+LABELS = [('labels = ["a", "b"]\n', ""), ("", "")]
+GOOD_TASKS = st.sampled_from(sorted(ROW)).flatmap(
+    lambda kind: st.tuples(
+        st.just(
+            TASK.format(kind=kind, reader="jsonl", line="", more="")
+            .replace(*LABELS[kind in ("classify", "tag")])
+            .encode()
+        ),
+        st.lists(st.just(ROW[kind]) | rows_like(ROW[kind]), min_size=1, max_size=4).map(
+            lambda rows: b"\n".join(map(plain, rows))
+        ),
+    )
+)
+"""A good task file, and rows of which some are odd."""
+
 
 def parse_a_task(content: bytes, folder: Path) -> object:
     return parse_task(put(folder, "toy.toml", content))
@@ -358,7 +373,7 @@ TARGETS: dict[str, Target] = {
     "safetensors": Target(WEIGHTS, read_weights),
     "task file": Target(zipped(mutated(TASK_FILES)), parse_a_task),
     "task file by hand": Target(OWN_TASKS, parse_a_task),
-    "task file and its data": Target(st.tuples(OWN_TASKS, CONTENT), use_a_task),
+    "task file and its data": Target(st.tuples(OWN_TASKS, CONTENT) | GOOD_TASKS, use_a_task),
     **{f"reader {name}": Target(CONTENT, reading(name)) for name in READERS},
     **{f"rows of {kind}": Target(rows_like(ROW[kind]), building(kind)) for kind in FIELDS},
     "record table": Target(zipped(mutated([TABLE])), lambda content, folder: read_csv(put(folder, "t.csv", content))),

@@ -24,6 +24,7 @@ _TYPES = {
     **dict.fromkeys(("tasks", "intermediates", "languages", "weights"), list),
     **dict.fromkeys(("model", "precision", "variant", "sampler"), str),
 }
+LARGEST = 1e300
 _CHOICES = {"how": HOWS, "method": METHODS, "by": WAYS}
 
 
@@ -116,7 +117,7 @@ def _list(found: Any) -> list[Any]:
 
 def _number(value: Any) -> int | float | None:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if plain and math.isfinite(value) else None
+    return value if plain and -LARGEST < value < LARGEST else None  # a whole number may be too large for a float
 
 
 def _text(value: Any) -> str | None:

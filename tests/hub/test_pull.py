@@ -271,7 +271,8 @@ def test_a_hostile_record_is_believed_in_nothing(hub, sent, runs):
               "request": {"max_length": {"value": "no number", "from": 3}, "how": {"value": "<script>"},
                           "model": {"value": {"a": 1}}, "../x": {"value": 1}, "limit": {"value": True}},
               "parents": ["../x", "good"], "versions": {"torch": 2}, "base_model": {"id": "y"},
-              "dev": {"a b": {}, "goal": {"main": "x", "accuracy": "high"}}, "pulled": {"repo": "x/y"}}  # fmt: skip
+              "dev": {"a b": {}, "goal": {"main": "x", "accuracy": "high", "loss": 10**400}},
+              "pulled": {"repo": "x/y"}}  # fmt: skip
     change(sent, "manifest.json", json.dumps(record).encode())
     done = pull(REPO, runs)
     found = json.loads((done.bundle.folder / "manifest.json").read_text())
