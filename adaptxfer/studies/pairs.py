@@ -84,23 +84,28 @@ def pair(table: RecordTable) -> tuple[list[Pairs], list[str]]:
         AdaptxferError: if a cell is filled twice, or nothing can be paired.
     """
     notes: list[str] = []
-    hows = {row.how for row in table.rows if row.intermediate != NONE}
     by_target: dict[str, list[Row]] = defaultdict(list)
+    hows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in table.rows:
         if row.study not in APART:
             by_target[row.target_task].append(row)
-    found = [made for rows in by_target.values() if (made := _pair(rows, len(hows) > 1, notes))]
+            if row.intermediate != NONE:
+                hows[row.intermediate][row.target_task].add(row.how)
+    # what needs no training (retrieval) takes a module as it is, so compositions may differ between targets alone
+    several = {name for name, by in hows.items() if any(len(ways) > 1 for ways in by.values())}
+    found = [made for rows in by_target.values() if (made := _pair(rows, several, notes))]
     if not found:
         hint = "A gain needs runs with and without intermediate task (--how none) of one seed and equal settings."
         raise use_error("No run with an intermediate task has a baseline to compare with.", " ".join([hint, *notes]))
     return found, notes
 
 
-def _pair(rows: Sequence[Row], name_how: bool, notes: list[str]) -> Pairs | None:
+def _pair(rows: Sequence[Row], several: set[str], notes: list[str]) -> Pairs | None:
+    """Pairs of one target; intermediates in ``several`` are told apart by their composition."""
     target = rows[0].target_task
     cells: dict[tuple[str, int], dict[str, Row]] = defaultdict(dict)
     for row in _of_one_setting(rows, notes):
-        label = f"{row.intermediate} ({row.how})" if name_how and row.intermediate != NONE else row.intermediate
+        label = f"{row.intermediate} ({row.how})" if row.intermediate in several else row.intermediate
         if row.language in cells[label, row.target_seed]:
             told = f"{label} -> {target} in {row.language} has several scores for seed {row.target_seed}."
             raise use_error(told, "Keep one split and one metric for each target task.")

@@ -142,3 +142,17 @@ def test_planted_gains_are_found() -> None:
     errors = [c.estimate.value - made.gains[c.intermediate, c.target] for c in matrix.cells]
     assert abs(np.mean(errors)) < 0.3
     assert all(item.reliable and item.n_units == 9 for item in matrix.across.values())
+
+
+def test_compositions_are_named_only_where_one_target_has_several() -> None:
+    from adaptxfer.studies.pairs import pair
+    from adaptxfer.studies.table import NONE, RecordTable, Row
+
+    def rows(target: str, *hows: str) -> list[Row]:
+        base = Row(target, "en", "accuracy", 50.0, 1, NONE, how="none")
+        return [base, *(Row(target, "en", "accuracy", 51.0, 1, "mnli", how=how) for how in hows)]
+
+    apart, _ = pair(RecordTable((*rows("xnli", "stack"), *rows("tatoeba", "continue"))))
+    assert [p.labels() for p in apart] == [["mnli"], ["mnli"]]
+    both, _ = pair(RecordTable((*rows("xnli", "stack", "fuse"), *rows("tatoeba", "continue"))))
+    assert [p.labels() for p in both] == [["mnli (stack)", "mnli (fuse)"], ["mnli (continue)"]]
