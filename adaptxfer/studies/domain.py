@@ -233,7 +233,7 @@ def _plots(
     for shift, said in zip(found, verdicts, strict=True):
         e, label = shift.estimate, f"{shift.intermediate}: {shift.slices[0]} against {shift.slices[1]}"
         lines.append(Line(label, e.value, e.low, e.high, said))
-    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict (blue: the same, red: not)"
+    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict (blue: the same, orange: not)"
     title = "Gain on a slice minus gain on its reference"
     plots: dict[str, Plot] = {"shifts": Forest(title, lines, "points", margin, caption)}
     return plots | _pair_maps(table, target)

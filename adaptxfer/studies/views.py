@@ -17,6 +17,9 @@ from adaptxfer.studies.stats.estimate import Estimate
 from adaptxfer.studies.stats.seeds import Heterogeneity
 
 MARKS = {"supported": "+", "contradicted": "-", "inconclusive": "", "underpowered": "?", "descriptive": "·"}
+DRAWN = {"supported": "*", "contradicted": "*", "underpowered": "?"}
+"""Marks in a plot, where a sign after a number would be read as part of it."""
+
 MARKED = "+ supported, - contradicted, ? underpowered, · descriptive, no mark: inconclusive (5 %, corrected)"
 GAIN_COLUMNS = (
     "intermediate", "target", "language", "without", "gain", "low", "high", "p", "p_adjusted", "p_equivalent",
@@ -122,8 +125,9 @@ def _map(title: str, gains: Sequence[Gain], column: str) -> HeatMap:
     for gain in gains:
         place = rows.index(gain.intermediate), columns.index(getattr(gain, column))
         values[place] = gain.estimate.value
-        marks[place[0]][place[1]] = MARKS[gain.verdict]
-    return HeatMap(title, rows, columns, values, marks, caption=MARKED)
+        marks[place[0]][place[1]] = DRAWN.get(gain.verdict, "")
+    caption = "* significant (5 %, corrected), ? underpowered, nothing: inconclusive or descriptive"
+    return HeatMap(title, rows, columns, values, marks, caption=caption)
 
 
 def gain_document(matrix: GainMatrix) -> dict[str, Any]:
