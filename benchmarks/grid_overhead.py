@@ -49,8 +49,8 @@ def overhead(runs: Path) -> Table:
     """Seconds of each finished training that were not spent in the training loop."""
     extra: dict[str, list[float]] = {}
     for run in RunStore(runs).find_finished():
-        if training := run.manifest.get("training"):
-            extra.setdefault(run.manifest["kind"], []).append(run.manifest["duration_s"] - training["seconds"])
+        if seconds := (run.manifest.get("training") or {}).get("seconds"):
+            extra.setdefault(run.manifest["kind"], []).append(run.manifest["duration_s"] - seconds)
     rows = [
         [kind, len(found), round(statistics.median(found), 2), round(max(found), 2)] for kind, found in extra.items()
     ]
