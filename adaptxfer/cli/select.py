@@ -217,6 +217,8 @@ def _evaluate_selectors(sources: list[Path], always: str, language: str | None) 
 
     table = join_tables([read_table(source) for source in sources])
     scores = evaluate_selectors(table, always, language)
+    if not any(score.name == f"always {always}" for score in scores):
+        console().note(f"Not every target has a gain of {always}: taking it always is not judged (--always NAME).")
     columns: list[Any] = ["selector", *((n, "right") for n in ("regret", "worst", "harm", "NDCG@3", "targets"))]
     rows: list[list[Cell]] = [
         [s.name, f"{s.regret:.2f}", f"{s.worst:.2f}", f"{s.harm:.2f}", "–" if s.ndcg is None else f"{s.ndcg:.3f}",

@@ -68,11 +68,11 @@ class _Https(HTTPSConnection):
 
 
 class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
+    ConnectionCls = _Http  # type: ignore[assignment]
 
 
 class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
+    ConnectionCls = _Https  # type: ignore[assignment]
 
 
 class Patient(HTTPAdapter):

@@ -132,7 +132,8 @@ class Probe:
         self.ask, self.limit = ask, limit
         encoder = load_encoder(ask.model, ask.revision)
         self.base = encoder.base
-        self.bare = AdaptedModel(make_method("full", encoder.network), {}).eval()
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.bare = AdaptedModel(make_method("full", encoder.network), {}).eval().to(self.device)
         self.tokenizer, self.samples = encoder.tokenizer, dict[str, Sample | None]()
         name = task.name if task.train.task in (None, task.name) else str(task.train.task)
         self.target = self._sample(with_labels(load_task(name, ask.tasks), ask.data_dir))
@@ -152,6 +153,7 @@ class Probe:
             model = (
                 self.bare if bundle is None else load_bundle(bundle, load_encoder(self.ask.model, self.ask.revision))
             )
+        model = model.to(self.device)
         vectors, labels, _ = labelled_vectors(model, target.features, self.base.layers)
         values = {"logme": logme(vectors, labels), "h_score": h_score(vectors, labels)}
         if self.parallel and self.aligned is not None:
