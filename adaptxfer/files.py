@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from adaptxfer.errors import data_error, use_error
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 """What may become part of a path or a module name."""
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Names of files that `atomic_file` has not finished."""
 
 UNPACKED, RATIO = 64 << 20, 100
 """Text compresses 3 to 10 times. Beyond so many bytes, more than so many times the file's size is refused."""
@@ -60,6 +63,21 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what writes leave in a folder, and below it, when their process is killed.
+
+    Args:
+        folder: in which nobody else writes now, or
+        older_than: seconds that a file must have lain there, where somebody may.
+    """
+    for path in folder.rglob(".*"):
+        try:
+            if TEMPORARY.fullmatch(path.name) and path.is_file() and time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+        except OSError:  # gone already, or not ours
+            continue
 
 
 def write_error(path: Path, error: OSError) -> Exception:

@@ -177,6 +177,11 @@ def total_of(value: float) -> float:
     return float(total(torch.tensor(float(value), dtype=torch.float64)))
 
 
+def most(number: int) -> int:
+    """The largest of a number over all processes."""
+    return max(gathered(number))
+
+
 def anyone(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     return total_of(flag) > 0

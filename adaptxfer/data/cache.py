@@ -17,11 +17,13 @@ import numpy as np
 from adaptxfer.data.features import ALIGNED, VERSION, Features, build_features
 from adaptxfer.data.pieces import backend
 from adaptxfer.errors import AdaptxferError
-from adaptxfer.files import atomic_file, cache_dir, content_hash
+from adaptxfer.files import atomic_file, cache_dir, content_hash, remove_temporaries
 from adaptxfer.tasks.examples import Example
 
 log = logging.getLogger(__name__)
 OPTIONS = ("max_length", "side", "stride", "max_question")
+STALE = 24 * 3600.0
+"""Seconds after which an unfinished file of the cache belongs to nobody."""
 _tokenizers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _told: set[str] = set()
 
@@ -47,6 +49,7 @@ def cached_features(
     path = cache_dir() / "features" / f"{cache_key(*asked)}.npz"
     found = load(path)
     if found is None:
+        remove_temporaries(path.parent, STALE)
         found = build_features(*asked)
         save(path, found)
     return found

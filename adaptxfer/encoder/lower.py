@@ -49,6 +49,7 @@ def _lower(body: Any) -> Program:
     config: Any = getattr(body, "config", None)
     kind = getattr(config, "model_type", type(body).__name__)
     _check(kind in MODEL_TYPES, f"models of type {kind} have another layer structure")
+    _check(not hasattr(body.encoder.layer[0], "unshard"), "its weights are spread over processes")
     _check(not config.is_decoder, "decoders mask what comes later")
     _check(config.position_embedding_type == "absolute", "positions are relative")
     if hasattr(body, "get_invertible_adapter"):

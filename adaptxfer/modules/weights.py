@@ -98,4 +98,20 @@ def copy_into(parameters: Mapping[str, Tensor], found: Mapping[str, Tensor], whe
             raise data_error(f"{where}: {name} holds NaN or infinite values.", "This module is broken; train it again.")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(found[name])
+            parameter.copy_(placed_like(found[name], parameter))
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that is spread over processes in one piece, for which all of them must ask; others as they are."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[attr-defined]
+
+
+def placed_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """``value`` on the device of ``parameter``, and of one that is spread over processes this process's share."""
+    value = value.to(parameter.device)
+    if not hasattr(parameter, "full_tensor"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = parameter.device_mesh, parameter.placements  # type: ignore[attr-defined]
+    return distribute_tensor(value, mesh, placements, src_data_rank=None)  # each reads its own; nothing is sent

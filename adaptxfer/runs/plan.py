@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from adaptxfer import ranks
 from adaptxfer.console import console
 from adaptxfer.data.samplers import RULES
 from adaptxfer.encoder.load import ModelHints, check_config, locate, read_hints
@@ -84,6 +85,9 @@ def plan_separately(
     Raises:
         AdaptxferError: as `plan_intermediate`.
     """
+    if ranks.size() > 1:
+        told = f"--separately trains all modules in one process, but {ranks.size()} were started."
+        raise use_error(told, "Start it without torchrun or accelerate launch.")
     names = _present(names, ask) if skip_missing else names
     if len(set(names)) != len(names):
         raise use_error(f"A task is named twice: {', '.join(names)}.", "Name each task once.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from adaptxfer import ranks
 from adaptxfer.errors import data_error, nearest, use_error
-from adaptxfer.files import check_name, write_error
+from adaptxfer.files import check_name, remove_temporaries, write_error
 from adaptxfer.runs.lock import NAME as LOCK
 from adaptxfer.runs.lock import Lock, is_held
 from adaptxfer.runs.run import FollowedRun, OpenRun, Run
@@ -86,6 +86,7 @@ class RunStore:
         try:
             if fresh:
                 _empty(path)
+            remove_temporaries(path)  # of a process that was killed: the lock was free
             run = OpenRun(path, lock, identity)
             if run.problem:
                 raise data_error(run.problem, "Use --fresh to run it again.")

@@ -19,6 +19,7 @@ from adaptxfer.modules.merge import Merger
 from adaptxfer.modules.method import Method
 from adaptxfer.modules.model import AdaptedModel, make_method
 from adaptxfer.modules.recipe import Recipe
+from adaptxfer.modules.weights import load_into
 from adaptxfer.runs.data import MLM, DevScore, prepare_data
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import module_names
@@ -27,6 +28,7 @@ from adaptxfer.runs.run import OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.training import Steps, TrainingOptions, TrainingResult, train
+from adaptxfer.training.checkpoint import best_path
 from adaptxfer.training.graphs import check_graphs
 
 
@@ -178,6 +180,17 @@ def reporter(run: OpenRun, bar: Any) -> Callable[[Mapping[str, Any]], None]:
     return report
 
 
+def _in_one_piece(ready: Ready, result: TrainingResult) -> AdaptedModel:
+    """The trained model as one process can save it: one whose weights are spread is built again from its best ones."""
+    stage = ready.stage
+    if not ready.options.sharded:
+        return ready.model
+    model = build_model(stage, load_encoder(stage.ask.model, stage.ask.revision))
+    trained = model.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
+    load_into(trained, best_path(ready.run.path / "checkpoint", result.best_step or 0))
+    return model
+
+
 def finish(ready: Ready, result: TrainingResult) -> Bundle:
     """Save the bundle of a trained stage and mark its run as finished."""
     stage, run, model = ready.stage, ready.run, ready.model
@@ -186,7 +199,7 @@ def finish(ready: Ready, result: TrainingResult) -> Bundle:
     heads = {name: model.head(name).spec for name in model.heads}
     described = Bundle(run.path, ready.encoder.base, stage.ask.method, stage.tree, next(iter(heads)), heads,
                        stage.settings.module_options(stage.ask.method))  # fmt: skip
-    bundle = ranks.first(lambda: save_bundle(model, described))
+    bundle = ranks.first(lambda: save_bundle(_in_one_piece(ready, result), described))
     run.finish({
         "dev": ready.dev.scores(model),
         "training": {"steps": result.steps, "best_step": result.best_step, "best_score": result.best_score,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adaptxfer import ranks
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.files import file_hash, read_json, write_error, write_json
-from adaptxfer.modules.weights import copy_into, load_into, read_tensors, save_tensors
+from adaptxfer.modules.weights import copy_into, load_into, placed_like, read_tensors, save_tensors, whole
 
 KEEP = 2
 """Checkpoints kept, so that a damaged newest one has a predecessor."""
@@ -62,15 +62,17 @@ class Checkpoints:
 
         Of several processes the first writes, with the random states of all.
         """
+        parts = {"weights": _in_one_piece(self.parameters), "optimiser": _in_one_piece(self._moments())}
         states = ranks.gathered(_random_states())
-        random = {_of_process(n, name): state for n, found in enumerate(states) for name, state in found.items()}
-        ranks.first(lambda: self._write(progress, random))
+        parts["random"] = {
+            _of_process(n, name): state for n, found in enumerate(states) for name, state in found.items()
+        }
+        ranks.first(lambda: self._write(progress, parts))
 
-    def _write(self, progress: Progress, random: Mapping[str, Tensor]) -> None:
+    def _write(self, progress: Progress, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
         final = self.folder / _name(progress.step)
         partial = self.folder / f".{final.name}"
         shutil.rmtree(partial, ignore_errors=True)
-        parts = {"weights": self.parameters, "optimiser": self._moments(), "random": random}
         for name, tensors in parts.items():
             save_tensors(partial / f"{name}.safetensors", tensors)
         hashes = {name: file_hash(partial / f"{name}.safetensors") for name in parts}
@@ -85,12 +87,13 @@ class Checkpoints:
 
     def save_best(self, progress: Progress) -> None:
         """Keep the present weights as the best so far."""
-        ranks.first(lambda: save_tensors(self._best_path(progress.step), self.parameters))
+        weights = _in_one_piece(self.parameters)
+        ranks.first(lambda: save_tensors(best_path(self.folder, progress.step), weights))
 
     def load_best(self, progress: Progress) -> None:
         """Put the best weights back."""
         if progress.best_step is not None:
-            load_into(self.parameters, self._best_path(progress.best_step))
+            load_into(self.parameters, best_path(self.folder, progress.best_step))
 
     def load_latest(self) -> tuple[Progress | None, list[str]]:
         """Continue from the newest checkpoint that is whole.
@@ -121,7 +124,7 @@ class Checkpoints:
             if file_hash(path / f"{name}.safetensors") != digest:
                 raise ValueError(f"{name} does not have its hash")
         if progress.best_step is not None:
-            read_tensors(self._best_path(progress.best_step))
+            read_tensors(best_path(self.folder, progress.best_step))
         weights, moments, random = (
             read_tensors(path / f"{name}.safetensors") for name in ("weights", "optimiser", "random")
         )
@@ -129,9 +132,6 @@ class Checkpoints:
         self._set_moments(moments)
         _set_random_states(random)
         return progress
-
-    def _best_path(self, step: int) -> Path:
-        return self.folder / f"best-{step:08d}.safetensors"
 
     def _moments(self) -> dict[str, Tensor]:
         found = {}
@@ -146,7 +146,10 @@ class Checkpoints:
                 key: found[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}|{key}" in found
             }
             if state:
-                self.optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+                self.optimiser.state[parameter] = {
+                    key: value.to(parameter.device) if key == "step" else placed_like(value, parameter)
+                    for key, value in state.items()
+                }
 
     def _prune(self, progress: Progress) -> None:
         """Keep the last checkpoints up to this step (later ones were damaged) and the best weights as each saw them."""
@@ -165,6 +168,21 @@ class Checkpoints:
 def _step(path: Path) -> int:
     """The step in the name of a checkpoint or of best weights."""
     return int(path.stem.split("-")[1])
+
+
+def best_path(folder: Path, step: int) -> Path:
+    """Where the best weights are, those of ``step``."""
+    return folder / f"best-{step:08d}.safetensors"
+
+
+def _in_one_piece(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as one process can write them; those that are spread over processes come together in the first."""
+    found = {}
+    for name, value in tensors.items():
+        piece = whole(value)
+        if ranks.is_first():
+            found[name] = piece if piece is value else piece.detach().cpu()
+    return found
 
 
 def _name(step: int) -> str:

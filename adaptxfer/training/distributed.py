@@ -8,19 +8,23 @@ single process; so with dropout the result is another draw, as it is with anothe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from adaptxfer import ranks
 from adaptxfer.data.batches import PackedBatch
 from adaptxfer.data.features import IGNORED, Features
+from adaptxfer.errors import use_error
 from adaptxfer.files import derived_seed
+from adaptxfer.modules.model import AdaptedModel
 
 BUCKET = 1 << 24
 """Weights whose gradients travel in one message: 64 MiB as float32."""
@@ -58,6 +62,33 @@ def muted(batch: PackedBatch) -> PackedBatch:
 def seed_of_process(seed: int) -> int:
     """The seed of this process's random numbers in training; the first has that of a single process."""
     return derived_seed(seed, "training", *([] if ranks.is_first() else [f"process {ranks.rank()}"]))
+
+
+def spread(model: AdaptedModel, trained: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Spread the weights of a model and their optimiser over the processes: each keeps a share (FSDP, `fully_shard`).
+
+    A layer is put together when it computes and taken apart again. Weights stay fp32; autocast makes bf16 of them.
+
+    Returns:
+        The weights that train, by name: they are new objects.
+
+    Raises:
+        AdaptxferError: with one process, or for masked words, whose head reads the embeddings behind the model's back.
+    """
+    if ranks.size() == 1:
+        raise use_error("--sharded needs several processes.", "Start it with torchrun --nproc-per-node N -m adaptxfer.")
+    if not all(head.trains for head in model.heads.values()):
+        raise use_error("--sharded does not go with --mlm.", "Leave out one of them.")
+    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (ranks.size(),))
+    for layer in model.network.encoder.layer:  # type: ignore[union-attr]
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return {name: parameter for name, parameter in model.named_parameters() if name in trained}
+
+
+def padded(batches: Sequence[PackedBatch]) -> list[PackedBatch]:
+    """As many batches as the process that has most, with muted ones at the end: a sharded model runs in all or none."""
+    return [*batches, *[muted(batches[-1])] * (ranks.most(len(batches)) - len(batches))]
 
 
 def add_up(parameters: Sequence[Tensor], *values: float | Tensor) -> list[float]:

@@ -21,8 +21,9 @@ from adaptxfer.data.batches import PackedBatch
 from adaptxfer.encoder.held import recompute
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, training_error
 from adaptxfer.modules.model import AdaptedModel
+from adaptxfer.modules.weights import whole
 from adaptxfer.training.checkpoint import Checkpoints, Progress
-from adaptxfer.training.distributed import add_up, seed_of_process
+from adaptxfer.training.distributed import add_up, padded, seed_of_process, spread
 from adaptxfer.training.memory import release_memory
 from adaptxfer.training.optimiser import make_optimiser, rate
 from adaptxfer.training.options import TrainingOptions
@@ -116,6 +117,8 @@ class Learner:
         AcceleratorState._reset_state()  # a process may train several runs with different precision
         self.accelerator = Accelerator(mixed_precision="bf16" if options.precision == "bf16" else "no")
         self.bare: AdaptedModel = model
+        if options.sharded:
+            trained = spread(model, trained)
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # gradients are added up here
         self.trained, self.steps, self.options, self.report = trained, steps, options, report
         self.checked: set[str] = set()  # tasks whose first step gave gradients
@@ -146,6 +149,7 @@ class Learner:
     def draw(self) -> tuple[str, list[PackedBatch]]:
         """The task of the next step, and its batch in pieces."""
         task, batches = self.steps.at(self.progress.step, self.options.batch_tokens)
+        batches = padded(batches) if self.options.sharded else batches
         return task, [batch.to(self.accelerator.device) for batch in batches]
 
     def advance(self, task: str, loss: Tensor, tokens: int, seconds: float) -> None:
@@ -165,8 +169,8 @@ class Learner:
         if task not in self.checked:
             check_gradients(self.trained, task)
             self.checked.add(task)
-        value, seen = add_up(list(self.trained.values()), loss, tokens)
-        norm = nn.utils.clip_grad_norm_(self.trained.values(), options.clip)
+        value, seen = add_up([] if options.sharded else list(self.trained.values()), loss, tokens)
+        norm = whole(nn.utils.clip_grad_norm_(self.trained.values(), options.clip))
         check_finite("loss", number, value)  # before the weights take it up
         check_finite("gradient norm", number, float(norm))
         self.optimiser.step()
@@ -220,12 +224,13 @@ class Learner:
     def _backward(self, task: str, batches: list[PackedBatch]) -> Tensor:
         """Gradients of the mean loss of a batch that comes in pieces, plus the method's penalty once."""
         count = self.count(task, batches)
+        share = ranks.size() if self.options.sharded else 1  # FSDP divides by it
         total = torch.zeros((), device=self.accelerator.device)
         for batch in batches:
             with self.accelerator.autocast():
                 loss = self.model(task, batch.ids, batch.bounds, {**batch.targets, "units": batch.units}) / count
             total += loss.detach()
-            self.accelerator.backward(loss)
+            self.accelerator.backward(loss * share)
         if ranks.is_first() and (penalty := self.bare.method.penalty()) is not None:
             self.accelerator.backward(penalty)
             total += penalty.detach()

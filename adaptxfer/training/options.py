@@ -41,6 +41,8 @@ class TrainingOptions:
     """Which weights are kept: best on the dev set, or last."""
     recompute: bool = False
     """Whether the backward pass computes activations again instead of keeping them (gradient checkpointing)."""
+    sharded: bool = False
+    """Whether the weights are spread over the processes, for encoders that one card cannot train."""
     on_chance: str = "stop"
     """What to do when training does not leave chance level: stop or warn."""
     graphs: str = "auto"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -139,3 +140,14 @@ def test_full_disk(mini_tokenizer, text, folder, caplog, monkeypatch):
     assert len(cache.cached_features("classify", ROWS, mini_tokenizer, text(), ("X",))) == 5
     assert "No space left" in caplog.text
     assert list(folder.iterdir()) == []
+
+
+def test_unfinished_files_of_long_ago_are_removed_and_those_of_others_kept(mini_tokenizer, text, folder):
+    folder.mkdir(parents=True)
+    old, new, other = (folder / name for name in (".k.npz.abcd1234", ".m.npz.abcd1234", ".notes"))
+    for path in (old, new, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    cache.cached_features("classify", ROWS, mini_tokenizer, text(), ("X",))
+    assert not old.exists() and new.exists() and other.exists()

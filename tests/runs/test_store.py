@@ -370,3 +370,49 @@ def test_scores_are_checked_on_writing_and_reading(store: RunStore) -> None:
         (run.path / "scores.json").write_text("[]")
         with pytest.raises(AdaptxferError, match="expected an object, found list"):
             run.read_scores()
+
+
+def test_what_killed_writers_left_goes_with_the_next_start(store: RunStore) -> None:
+    body = (
+        "import signal; from adaptxfer import files; "
+        "files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL); run.update(half=True)"
+    )
+    process = other_process(store, body)
+    assert process.wait(60) == -signal.SIGKILL
+    folder = store.root / "target-x-00000000"
+    assert len(list(folder.glob(".manifest.json.*"))) == 1  # and the manifest is as it was
+    (folder / "predictions").mkdir()
+    (folder / "predictions" / ".sw.jsonl.a1b2c3d4").write_text('{"id": 1}\n{"i')
+    assert store.look("target", "x", "00000000").status == "interrupted"
+    with store.open("target", "x", "00000000") as run:
+        assert "half" not in run.manifest and run.predicted() == []
+        assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["lock", "manifest.json"]
+
+
+@pytest.mark.parametrize("left", ['{"process": 999999, "host": "elsewhere", "start": "2099-01-01T00:00:00Z"}', "", "{"])
+def test_a_lock_file_of_the_dead_holds_nobody_up(store: RunStore, left: str) -> None:
+    """Whatever it says of process, host and time: clocks may differ, and only a living process holds the lock."""
+    folder = store.root / "target-x-00000000"
+    folder.mkdir(parents=True)
+    (folder / "lock").write_text(left)
+    assert not is_held(folder)
+    with store.open("target", "x", "00000000") as run:
+        assert read_owner(run.path)["process"] == os.getpid()
+
+
+def test_a_full_disk_leaves_the_manifest_as_it_was(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.open("target", "x", "00000000") as run:
+        run.start(REQUEST, seed=1)
+
+        def full(_descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("adaptxfer.files.os.fsync", full)
+            with pytest.raises(AdaptxferError, match="No space left while writing") as caught:
+                run.finish()
+        assert caught.value.code == 2
+        assert store.look("target", "x", "00000000").status == "running"
+        assert sorted(path.name for path in run.path.iterdir()) == ["lock", "manifest.json"]
+        run.finish()
+    assert store.look("target", "x", "00000000").status == "finished"
