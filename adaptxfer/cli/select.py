@@ -134,6 +134,8 @@ def _predicted(
         return [], "There is nothing but none to predict for."
     best, few = found[0], f" Only {found[0].n_units} targets, {NEEDED} are needed: this describes, it does not tell."
     told = f"Take {best.intermediate}" if best.gain > 0 else "Take none: no intermediate is expected to gain anything"
+    if best.gain > 0 and len(found) > 1 and best.gain - found[-1].gain < 0.005:
+        told = "No candidate stands out"
     return found, f"{told} ({best.gain:+.1f} points expected for {best.intermediate})." + ("" if best.reliable else few)
 
 

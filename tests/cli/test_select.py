@@ -52,7 +52,7 @@ def test_gains_are_predicted_from_records(call, world, tmp_path) -> None:
     found = json.loads(out)
     assert code == 0 and {item["intermediate"] for item in found["predictions"]} == {"weather", "endings"}
     assert all(item["n_units"] == 6 and item["low"] < item["gain"] < item["high"] for item in found["predictions"])
-    assert found["advice"].startswith("Take ")
+    assert found["advice"].startswith(("Take ", "No candidate stands out"))
     few = read_csv(tmp_path / "r.csv").where(lambda row: row.target_task in ("t01", "t02", "t03"))
     write_csv(tmp_path / "few.csv", RecordTable(few.rows))
     _, out, _ = call("--to", "names", "--limit", 24, "--records", tmp_path / "few.csv")
