@@ -104,7 +104,14 @@ def model_sizes(stage: TrainStage) -> dict[str, Any]:
         "weights_training": training,
         "weights_training_percent": round(100 * training / base, 3),
         "memory_estimate_gib": memory_gib(
-            total, training, config.num_hidden_layers, config.hidden_size, kept, tokens, precision
+            total,
+            training,
+            config.num_hidden_layers,
+            config.hidden_size,
+            kept,
+            tokens,
+            precision,
+            stage.ask.base_precision,
         ),
     }
 

@@ -98,11 +98,15 @@ def count(network: Any) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def memory_gib(total: int, training: int, layers: int, width: int, kept: str, tokens: int, precision: str) -> float:
+def memory_gib(
+    total: int, training: int, layers: int, width: int, kept: str, tokens: int, precision: str, held: str = "fp32"
+) -> float:
     """A rough estimate of what training takes, in GiB.
 
-    Weights in fp32, three more copies of those that train (gradient and AdamW's two), and ``SAVED[kept]`` tensors a
-    layer of ``tokens`` tokens (the largest forward pass) for the backward pass.
+    Weights in fp32 (frozen ones ``held`` in less: 2 bytes, which for quantised ones is an upper bound), three more
+    copies of those that train (gradient and AdamW's two), and ``SAVED[kept]`` tensors a layer of ``tokens`` tokens (the
+    largest forward pass) for the backward pass.
     """
     activations = tokens * layers * SAVED[kept] * width * (2 if precision == "bf16" else 4)
-    return round((total * 4 + training * 12 + activations) / 2**30, 2)
+    frozen = (total - training) * (4 if held == "fp32" else 2)
+    return round((frozen + training * 16 + activations) / 2**30, 2)

@@ -83,3 +83,34 @@ def test_the_kernels_are_recorded_with_their_origin(monkeypatch) -> None:
     assert Ask(kernels="torch").to_request()["kernels"]["value"] == "torch"
     with pytest.raises(AdaptxferError, match=r"--kernels, found 'cuda'"):
         Ask(kernels="cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"base_precision": "fp16"}, "'fp16' is unknown"),
+        ({"base_precision": "bf16", "method": "full"}, "is for frozen base models"),
+        ({"sharded": True}, "freezes it"),
+        ({"sharded": True, "method": "lora"}, "freezes it"),
+    ],
+)
+def test_how_a_base_model_is_held_goes_with_some_methods_alone(options, said: str) -> None:
+    with pytest.raises(AdaptxferError, match=said) as caught:
+        Ask(**options)
+    assert caught.value.hint
+
+
+def test_saving_memory_does_not_decide_the_result_but_holding_in_less_does(task) -> None:
+    from adaptxfer.runs.stage import held_identity
+
+    thrifty = Ask(method="full", recompute=True, sharded=True)
+    assert resolve(thrifty, task, ModelHints()).identity() == resolve(Ask(method="full"), task, ModelHints()).identity()
+    assert held_identity(Ask()) == {} and held_identity(Ask(base_precision="bf16")) == {"base_precision": "bf16"}
+    assert "base_precision" not in Ask().to_request()
+    assert Ask(base_precision="bf16").to_request()["base_precision"] == {"value": "bf16", "from": "you"}
+    assert Ask(base_precision="bf16").confounds == {}
+
+
+def test_a_quantised_base_model_is_a_confound(monkeypatch) -> None:
+    monkeypatch.setattr("adaptxfer.runs.settings.check_held", lambda precision: None)  # whether it is installed or not
+    assert Ask(base_precision="nf4").confounds == {"confounds": ["the base model is quantised to nf4"]}
