@@ -335,7 +335,6 @@ def building(kind: str) -> Callable[[dict[str, Any], Path], object]:
     return build
 
 
-# ---- other files and words --------------------------------------------------------------------------------------
 TABLE = (
     ",".join(COLUMNS[:6]) + ",status,n_items\nxnli,en,accuracy,50,1,mnli,measured,5\nxnli,de,accuracy,40,1,none,,\n"
 ).encode()
