@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,7 +129,12 @@ def save_plots(plots: Mapping[str, Plot], folder: Path, simulated: bool, ending:
     """
     if not can_draw():
         return []
-    return [_save(plot, folder / f"{name}.{ending}", simulated) for name, plot in plots.items()]
+    return [_save(plot, folder / file_name(name, ending), simulated) for name, plot in plots.items()]
+
+
+def file_name(name: str, ending: str = "png") -> str:
+    """The file of a plot; tables from elsewhere may hold any name."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:100]}.{ending}"
 
 
 def _save(plot: Plot, path: Path, simulated: bool) -> Path:

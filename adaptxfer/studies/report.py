@@ -11,7 +11,7 @@ from typing import Any
 from adaptxfer import __version__
 from adaptxfer.console import Cell, Table, jsonable
 from adaptxfer.files import content_hash, write_json, write_text
-from adaptxfer.studies.plots import MISSING, Plot, can_draw, save_plots
+from adaptxfer.studies.plots import MISSING, Plot, can_draw, file_name, save_plots
 from adaptxfer.studies.stats.estimate import Estimate
 from adaptxfer.studies.table import RecordTable, write_csv
 from adaptxfer.studies.views import estimate_numbers, p_text
@@ -97,7 +97,7 @@ class Report:
             "records": {"rows": len(self.table.rows), "hash": records_hash(self.table), "runs": runs_of(self.table)},
             "claims": claims,
             "tables": [view.to_json() for view in self.views],
-            "plots": [f"{name}.png" for name in self.plots],
+            "plots": [file_name(name) for name in self.plots],
             "notes": list(self.said()),
         }
 

@@ -53,6 +53,11 @@ def test_every_kind_of_plot(tmp_path: Path) -> None:
     assert plain[0].read_bytes() != paths[0].read_bytes()  # a simulated one says so
 
 
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    (path,) = save_plots({"gains-../../x y": PLOTS["slopes"]}, tmp_path / "in", False)
+    assert path.parent == tmp_path / "in" and path.name == "gains-______x_y.png"
+
+
 def test_a_plot_is_the_same_twice(tmp_path: Path) -> None:
     one, other = (save_plots({"f": PLOTS["forest"]}, tmp_path / name, False)[0].read_bytes() for name in "ab")
     assert one == other
