@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any, Self
 
@@ -68,21 +69,31 @@ class LocalEngine:
 
     def has_room(self) -> bool:
         """Whether a worker is idle."""
-        return any(worker is None or not worker.key for worker in self._workers)
+        return self.idle() > 0
+
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return sum(worker is None or not worker.key for worker in self._workers)
 
     def working(self) -> int:
         """How many workers have a stage."""
         return sum(bool(worker and worker.key) for worker in self._workers)
 
     def submit(self, node: Node, places: Mapping[str, str]) -> None:
-        """Give the stage to an idle worker, started if need be."""
+        """Give the stage to an idle worker."""
+        from adaptxfer.runs.engines.job import attempt
+
+        self.give(node.key, partial(attempt, node, dict(places)))
+
+    def give(self, key: str, job: Callable[[], Any]) -> None:
+        """Give a job to an idle worker, started if need be; what it returns comes through ``wait`` under ``key``."""
         place = next(i for i, worker in enumerate(self._workers) if worker is None or not worker.key)
         worker = self._workers[place]
         if worker is None or not worker.process.is_alive():
             worker = self._workers[place] = self._start(place)
-        worker.key, worker.live = node.key, {}
+        worker.key, worker.live = key, {}
         try:
-            worker.pipe.send((node, dict(places)))
+            worker.pipe.send(job)
         except OSError:  # it died this very moment; ``wait`` finds out
             pass
 
@@ -175,11 +186,9 @@ def work(pipe: Any, environment: Mapping[str, str]) -> None:
     threading.Thread(target=_outlive_nobody, daemon=True).start()
     set_console(Relay(pipe))
     try:
-        from adaptxfer.runs.engines.job import attempt
-
         while True:
-            node, places = pipe.recv()
-            pipe.send(("end", attempt(node, places)))
+            job = pipe.recv()
+            pipe.send(("end", job()))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 
