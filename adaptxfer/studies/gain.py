@@ -216,6 +216,8 @@ def resample_pairs(pairs: Pairs, resamples: int, seed: int, items_of: ItemsOf, n
                 return None
             ids, single = items.ids, list(items.clusters) == list(items.ids)
             tally.add(r, k, items.clusters, items.above, items.below)
+    if len(tally.names()) == 1:
+        notes.append(f"{pairs.target}: all items are of one article, which says nothing of others: no interval.")
     if single and pairs.metric in ANSWERS:
         notes.append(f"{pairs.target}: questions are drawn one by one; --clusters with the article of each is safer.")
     return resample(tally.sums(), _weights(pairs, keys), resamples, seed)
