@@ -3,8 +3,9 @@
     python -m benchmarks.together DATA_DIR [--steps 30] [--repeats 3] [--batch-size 32] [--method bottleneck] [--keep]
 
 Both ways are the whole of training, from reading the data to the saved module, in one process that has imported
-everything; dropout is on, as the encoder has it. The four differ in task, kind of head and length of their texts. With
-``--keep`` the times go to results.csv.
+everything; dropout is on, as the encoder has it. The four differ in task, kind of head and length of their texts.
+Differences of the weights are shown beside those of a run alone that adds up in another order (two threads): AdamW
+turns rounding of gradients near its epsilon into steps. With ``--keep`` the times go to results.csv.
 """
 
 from __future__ import annotations
@@ -47,13 +48,17 @@ WAYS: dict[str, Callable[[Path, dict[str, Any]], list[Bundle]]] = {
 }
 
 
-def largest_difference(one: Bundle, other: Bundle) -> float:
-    """The largest difference between two bundles' weights."""
-    largest = 0.0
+def distance(one: Bundle, other: Bundle) -> tuple[str, str]:
+    """The largest difference between two bundles' weights, and the norm of all differences over that of the weights."""
+    largest = apart = whole = 0.0
     for name in (name for name in one.files if name.endswith(".safetensors")):
         found, expected = load_file(one.folder / name), load_file(other.folder / name)
-        largest = max(largest, *(float((found[k] - expected[k]).abs().max()) for k in found if not k.endswith(IDLE)))
-    return largest
+        for key in (key for key in found if not key.endswith(IDLE)):
+            difference = (found[key] - expected[key]).double()
+            largest = max(largest, float(difference.abs().max()))
+            apart += float(difference.square().sum())
+            whole += float(expected[key].double().square().sum())
+    return f"{largest:.1e}", f"{(apart / whole) ** 0.5:.1e}"
 
 
 def training_seconds(bundles: Sequence[Bundle]) -> float:
@@ -90,14 +95,19 @@ def main() -> None:
                     whole[way].wall.append((time.perf_counter() - wall) * 1e3)
                     whole[way].cpu.append((time.process_time() - cpu) * 1e3)
                     steps[way].wall.append(training_seconds(ended[way]) * 1e3)
+        torch.set_num_threads(2)  # the same sums in another order: what rounding alone does
+        rounded = one_by_one(Path(folder, "rounded"), options)
+        torch.set_num_threads(1)
         set_console(spoken)
-        differences = [largest_difference(one, other) for one, other in zip(*ended.values(), strict=True)]
+        first, second = ended.values()
+        cells = [[task, *distance(two, one), *distance(other, one)]
+                 for task, one, two, other in zip(TASKS, first, second, rounded, strict=True)]  # fmt: skip
     shape = f"{asked.model}, {asked.method}, {', '.join(TASKS)}, {asked.steps} steps each, batch {asked.batch_size}"
     found = rows("four modules, whole training", shape, whole)
     found += rows("four modules, training steps by the clock", shape, steps)
     show("Four modules", found)
-    cells = [[task, f"{difference:.1e}"] for task, difference in zip(TASKS, differences, strict=True)]
-    console().table(Table("Largest difference of a weight", ["module", ("difference", "right")], cells))
+    columns = ["module", "together, largest", "relative", "two threads, largest", "relative"]
+    console().table(Table("Difference of the weights from those of each alone", columns, cells))
     if asked.keep:
         keep(found)
 
