@@ -120,7 +120,8 @@ def _recipe(run: Run) -> list[object]:
 
 def _mixture(run: Run) -> list[object]:
     languages, sampler = run.asked("languages"), run.asked("sampler")
-    words = (["--sham"] if run.asked("sham") else []) + (["--sampler", sampler] if sampler else [])
+    words: list[object] = ["--sham"] if run.asked("sham") else []
+    words += ["--sampler", sampler] if sampler else []
     words += ["--translated", ",".join(map(str, languages))] if isinstance(languages, list) else []
     for code in run.asked("mlm") or ():
         words += ["--mlm", f"{code}.txt"]
