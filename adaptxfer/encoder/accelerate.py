@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from adaptxfer.encoder.lower import lower
 from adaptxfer.encoder.packed import run, say_once
 from adaptxfer.encoder.program import Program, Tokens
-from adaptxfer.kernels.dispatch import using
-from adaptxfer.kernels.modes import known_mode
+from adaptxfer.kernels.dispatch import check_machine, using
 
 HANDLED = {"attention_mask", "token_type_ids", "position_ids", "output_hidden_states", "return_dict"}
 """Arguments besides ``input_ids``; all others must be left at None or False."""
@@ -57,18 +56,17 @@ def accelerate(model: nn.Module, kernels: str | None = None) -> Accelerated:
         A handle that undoes it, also as a context manager.
 
     Raises:
-        AdaptxferError: for an unknown mode.
+        AdaptxferError: for an unknown mode; with ``triton`` also, here or later, for whatever cannot run on kernels.
     """
-    if kernels is not None:
-        known_mode(kernels, "kernels")
     encoders: list[Any] = [part for part in model.modules() if _is_encoder(part)]
-    if not encoders:
-        say_once("there is no XLM-R, RoBERTa or BERT encoder in this model")
+    reasons = [reason for encoder in encoders if isinstance(reason := lower(encoder), str)]
+    with using(kernels):
+        check_machine(kernels)
+        for reason in reasons if encoders else ["there is no XLM-R, RoBERTa or BERT encoder in this model"]:
+            say_once(reason)
     fresh = [encoder for encoder in encoders if not isinstance(encoder.__dict__.get("forward"), PackedForward)]
     for encoder in fresh:
         encoder.forward = PackedForward(encoder, model, kernels)
-        if isinstance(reason := lower(encoder), str):
-            say_once(reason)
     return Accelerated(fresh)
 
 
@@ -90,7 +88,8 @@ class PackedForward:
         found = self._try(args, kwargs)
         if not isinstance(found, str):
             return found
-        say_once(found)
+        with using(self.kernels):
+            say_once(found)
         return self.own(*args, **kwargs)
 
     def _try(self, args: Any, kwargs: Any) -> Any:

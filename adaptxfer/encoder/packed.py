@@ -13,6 +13,7 @@ from adaptxfer.encoder.forward import encode, encode_layers
 from adaptxfer.encoder.held import in_its_precision
 from adaptxfer.encoder.lower import lower
 from adaptxfer.encoder.program import Program, Tokens
+from adaptxfer.kernels.dispatch import current_mode, unusable
 
 log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -58,7 +59,13 @@ def encode_auto(
 
 
 def say_once(reason: str) -> None:
-    """Log why the padding-free encoder is not used, unless it was said before."""
+    """Log why the padding-free encoder is not used, unless it was said before.
+
+    Raises:
+        AdaptxferError: if the kernels, which it takes, were asked for explicitly.
+    """
+    if current_mode()[0] == "triton":
+        raise unusable("kernels", reason)
     if reason not in _said:
         _said.add(reason)
         log.warning("The padding-free encoder is not used: %s.", reason)

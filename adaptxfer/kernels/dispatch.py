@@ -94,14 +94,20 @@ def _decide(
     reason = _obstacle(op, kind, index, dtype, mode) or refusal(op, width, inner, acts, drops, trains_norm)
     reason = reason or _fault(op, kind, index, dtype)
     if reason and mode == "triton":
-        raise _unusable(f"kernel of {op}", reason)
+        raise unusable(f"kernel of {op}", reason)
     if reason and (op, reason) not in _told:
         _told.add((op, reason))
         logging.getLogger("adaptxfer").info("%s runs in plain torch: %s.", op, reason)
     return not reason
 
 
-def _unusable(what: str, reason: str) -> AdaptxferError:
+def current_mode() -> tuple[str, str]:
+    """The mode that holds here and where it comes from: that of `using`, else the environment's, else ``auto``."""
+    return effective_mode(_forced[-1] if _forced else None)
+
+
+def unusable(what: str, reason: str) -> AdaptxferError:
+    """The error of mode ``triton`` where plain torch would run in mode ``auto``."""
     return use_error(
         f"The Triton {what} cannot be used: {reason}.", "With --kernels auto plain torch runs in such cases."
     )
@@ -118,7 +124,7 @@ def check_machine(mode: str | None) -> None:
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     if effective_mode(mode)[0] == "triton" and (reason := _device_refusal(kind, 0, torch.float32)):
-        raise _unusable("kernels", reason)
+        raise unusable("kernels", reason)
 
 
 def choices(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
@@ -126,7 +132,7 @@ def choices(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
 
     What depends on sizes is left out. Kernels that may run are checked here, as at their first use.
     """
-    (mode, origin), place = effective_mode(_forced[-1] if _forced else None), (device.type, device.index or 0)
+    (mode, origin), place = current_mode(), (device.type, device.index or 0)
     if mode == "torch":
         return dict.fromkeys(OPERATIONS, f"the mode is torch ({origin})")
     return {op: _obstacle(op, *place, dtype, mode) or _fault(op, *place, dtype) for op in OPERATIONS}
@@ -150,7 +156,7 @@ def _device_refusal(kind: str, index: int, dtype: torch.dtype) -> str:
     if find_spec("triton") is None:
         return "the package triton is not installed"
     if kind != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"it needs a CUDA device, the tensors are on {kind}"
+        return f"it needs a CUDA device, the tensors are on {kind}" if torch.cuda.is_available() else NO_DEVICE
     if kind == "cuda" and (found := torch.cuda.get_device_capability(index)) < LOWEST:
         return f"it needs compute capability {LOWEST[0]}.{LOWEST[1]}, this GPU has {found[0]}.{found[1]}"
     if dtype not in DTYPES:

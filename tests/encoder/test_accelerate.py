@@ -262,6 +262,19 @@ def test_modes():
         handle.encoders[0](**batch())
 
 
+@torch.no_grad()
+def test_kernels_asked_for_and_not_to_be_had(monkeypatch):
+    monkeypatch.setattr("adaptxfer.encoder.accelerate.check_machine", lambda _: None)  # as on a machine with a GPU
+    gated = plain()
+    bottlenecks(gated, "seq_bn", "a", "a", use_gating=True)
+    with pytest.raises(AdaptxferError, match="The Triton kernels cannot be used: a bottleneck is gated"):
+        accelerate(gated, kernels="triton")
+    assert "forward" not in vars(gated)
+    model = plain()
+    with accelerate(model, kernels="triton"), pytest.raises(AdaptxferError, match="head_mask is given"):
+        model(**batch(), head_mask=torch.ones(4))
+
+
 def test_saving_is_untouched(tmp_path):
     model = XLMRobertaForSequenceClassification(config())
     names = list(model.state_dict())

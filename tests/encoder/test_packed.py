@@ -9,6 +9,8 @@ from adapters.composition import Fuse, Stack
 from adaptxfer.encoder.forward import encode, encode_layers
 from adaptxfer.encoder.packed import encode_auto, packed_encode, sort_by_length
 from adaptxfer.encoder.program import Tokens
+from adaptxfer.errors import AdaptxferError
+from adaptxfer.kernels.dispatch import using
 from tests.encoder.setups import SETUPS, bottlenecks, distance, furthest, lora, plain, results, tokens, trained
 
 each_setup = pytest.mark.parametrize("setup", SETUPS)
@@ -221,6 +223,14 @@ def test_auto_falls_back_and_says_so_once(caplog):
     assert torch.equal(encode_auto(network, *batch, [0])[0], encode_layers(network, *batch, [0])[0])
     with pytest.raises(ValueError, match="gated"):
         packed_encode(network, *batch)
+
+
+@torch.no_grad()
+def test_kernels_asked_for_are_not_quietly_left_out():
+    network = plain().eval()
+    bottlenecks(network, "seq_bn", "a", "a", use_gating=True)
+    with using("triton"), pytest.raises(AdaptxferError, match="cannot be used: a bottleneck is gated"):
+        encode_auto(network, *tokens())
 
 
 @torch.no_grad()
