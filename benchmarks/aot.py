@@ -175,7 +175,7 @@ def usage(built: Any, arch: int, case: Case) -> dict[str, Any]:
 def faults(found: dict[str, Any]) -> list[str]:
     """What speaks against a build."""
     products = "bottleneck" in found["op"]
-    idle = not found["wgmma"] if found["arch"] == 90 and found["tile"][0] >= 64 else not found["mma"]
+    idle = not found["wgmma"] if found["arch"] == 90 and found["tile"][0] >= 64 else not found["mma"] + found["wgmma"]
     checks = {
         f"{found['spill']} bytes of registers are spilled": found["spill"] > 0,
         f"{found['shared']} bytes of shared memory are too many": found["shared"] > SHARED_LIMIT[found["arch"]],

@@ -54,6 +54,6 @@ def test_faults_are_named():
         ({"blocks": 0}, "does not fit"),
         ({"wide_loads": 0}, "128 bits"),
         ({"wgmma": 0}, "tensor cores"),
-        ({"arch": 80, "shared": 0}, "tensor cores"),
+        ({"arch": 80, "wgmma": 0}, "tensor cores"),
     ):
         assert [fault for fault in faults(fine | change) if word in fault], change
