@@ -159,30 +159,18 @@ def rows_kernel(
     READS: tl.constexpr, DROP_HIDDEN: tl.constexpr, DROP: tl.constexpr, GROUPED: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dt: gradient of the sum behind the first adapter (dt2: the second); da: of pre-activations; ds: of s.
-
-    For adapters that read h or x, ds is dt plus the gradient of what they read.
-    """
-    number = tl.program_id(0)
-    if GROUPED:  # as in the forward kernel
+    """dt: gradient behind the first adapter (dt2: the second); da: of pre-activations; ds: of s and of what is read."""
+    number, before = tl.program_id(0), 0
+    if GROUPED:
         group, number, before, T = placed(table_ptr, number)
-        dout_ptr, s_ptr = dout_ptr + before * H, s_ptr + before * H
-        dt_ptr, ds_ptr = dt_ptr + before * H, ds_ptr + before * H
-        a_ptr, da_ptr, stats_ptr = a_ptr + before * D, da_ptr + before * D, stats_ptr + before * 4
+        seed_ptr, a_ptr, stats_ptr = seed_ptr + group, a_ptr + before * D, stats_ptr + before * 4
+        da_ptr, moments_ptr = da_ptr + before * D, moments_ptr + group * 2 * D
         down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
         up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
-        if READS == SUM:
-            moments_ptr += group * 2 * D
-        if DROP_HIDDEN:
-            dh_ptr += before * H
-        if DROP or DROP_HIDDEN:
-            seed_ptr += group
     rows = number * ROWS + tl.arange(0, ROWS)
     inside = rows < T
-    start = rows.to(tl.int64)[:, None] * H
-    block = (rows, inside, start)
-    up = (up_ptr, up_bias_ptr, scale, p)
-    up2 = (up2_ptr, up2_bias_ptr, scale2, p2)
+    block = (rows, inside, (rows + before).to(tl.int64)[:, None] * H)
+    up, up2 = (up_ptr, up_bias_ptr, scale, p), (up2_ptr, up2_bias_ptr, scale2, p2)
     dtype: tl.constexpr = s_ptr.dtype.element_ty
     a = load_narrow(a_ptr, rows, inside, D + D2, D, WIDTH)
     d = activated(a, ACT)
@@ -238,16 +226,12 @@ def weights_kernel(
     and z is the LayerNorm of s plus its update.
     """
     first = tl.program_id(0) * COLS
-    number = tl.program_id(1)
+    number, before = tl.program_id(1), 0
     if GROUPED:
         group, _, before, T = placed(table_ptr, tl.program_id(2))
-        s_ptr, dt_ptr, stats_ptr = s_ptr + before * H, dt_ptr + before * H, stats_ptr + before * 4
+        seed_ptr, stats_ptr = seed_ptr + group, stats_ptr + before * 4
         a_ptr, da_ptr = a_ptr + before * INNER, da_ptr + before * INNER
         part_ptr += group.to(tl.int64) * parts * (2 * D * H + D + H)
-        if READS != SUM:
-            source_ptr += before * H
-        if DROP:
-            seed_ptr += group
     cols = first + tl.arange(0, COLS)
     inner = tl.arange(0, WIDTH)
     dtype: tl.constexpr = s_ptr.dtype.element_ty
@@ -260,7 +244,7 @@ def weights_kernel(
     for step in range(0, steps):
         rows = (step * parts + number) * ROWS + tl.arange(0, ROWS)
         inside = rows < T
-        start = rows.to(tl.int64)[:, None] * H
+        start = (rows + before).to(tl.int64)[:, None] * H
         if READS == SUM:
             t = load_rows(s_ptr, start, first, inside, COLS).to(tl.float32)
             if D0 > 0:

@@ -86,21 +86,17 @@ def forward_kernel(
     D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first. GROUPED: the first adapter
     has weights for each group of rows, and everything else of a group lies as if it were alone.
     """
-    number = tl.program_id(0)
+    number, before = tl.program_id(0), 0
     if GROUPED:
         group, number, before, T = placed(table_ptr, number)
-        h_ptr, x_ptr, out_ptr, s_ptr = h_ptr + before * H, x_ptr + before * H, out_ptr + before * H, s_ptr + before * H
-        a_ptr, stats_ptr = a_ptr + before * D, stats_ptr + before * 4
+        seed_ptr, a_ptr, stats_ptr = seed_ptr + group, a_ptr + before * D, stats_ptr + before * 4
         down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
         up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
-        if DROP or DROP_HIDDEN:
-            seed_ptr += group
     rows = number * ROWS + tl.arange(0, ROWS)
     inside = rows < T
-    start = rows.to(tl.int64)[:, None] * H
+    start = (rows + before).to(tl.int64)[:, None] * H
     block = (rows, inside, start)
-    up = (up_ptr, up_bias_ptr, scale, p)
-    up2 = (up2_ptr, up2_bias_ptr, scale2, p2)
+    up, up2 = (up_ptr, up_bias_ptr, scale, p), (up2_ptr, up2_bias_ptr, scale2, p2)
     dtype: tl.constexpr = s_ptr.dtype.element_ty
     mean, spread = add(h_ptr, x_ptr, s_ptr, seed_ptr, block, p_hidden, H, READS, DROP_HIDDEN, COLS)
     mean, steep = finish_stats(stats_ptr, 0, rows, inside, T, mean, spread, eps, H)

@@ -32,22 +32,9 @@ def forward(
     meta = meta_of(h, [weights[0][0]], act, [p], p_hidden, reads, tile) | {"GROUPED": True}
     with on_device(h):
         forward_kernel[(len(table),)](
-            h,
-            x,
-            gamma,
-            beta,
-            seeds,
-            *slots_of(weights, [scale], [p]),
-            out,
-            s,
-            a,
-            stats,
-            table,
-            0,
-            p_hidden,
-            eps,
-            **meta,
-        )
+            h, x, gamma, beta, table if seeds is None else seeds, *slots_of(weights, [scale], [p]),
+            out, s, a, stats, table, 0, p_hidden, eps, **meta,
+        )  # fmt: skip
     return out, s, a, stats
 
 
@@ -71,12 +58,12 @@ def backward(
     table = group_table(tuple(sizes), tile.rows, s.device)
     meta = meta_of(s, [weights[0][0]], act, [p], p_hidden, reads, tile) | {"GROUPED": True}
     with on_device(s):
-        moments = None
+        moments = weights[1]  # not read
         if reads == "sum":
             moments = moments_of(weights[0].view(-1, width), gamma, beta, s)
             moments = moments.view(2, groups, inner).transpose(0, 1).contiguous()
         rows_kernel[(len(table),)](
-            dout, s, a, stats, gamma, seeds, *slots_of(weights, [scale], [p], [moments]),
+            dout, s, a, stats, gamma, table if seeds is None else seeds, *slots_of(weights, [scale], [p], [moments]),
             dt, None, da, ds, dh, table, 0, p_hidden, **meta,
         )  # fmt: skip
         flat = s.new_empty(0, dtype=torch.float32)
@@ -104,9 +91,10 @@ def _weight_gradients(
     steps = bound(triton.cdiv(most, parts * tile.rows))
     part = torch.empty(len(sizes), parts, 2 * inner * width + inner + width, dtype=torch.float32, device=s.device)
     names = ("READS", "DROP", "GROUPED", "PRECISION", "WIDTH", "ACT", "H", "D")
+    table = group_table(tuple(sizes), None, s.device)
     weights_kernel[(width // tile.cols, parts, len(sizes))](
-        source, s, dt, a, da, stats, gamma, beta, seeds, scale, p, 1, weights[2], weights[3], a, scale, p,
-        part, group_table(tuple(sizes), None, s.device), 0, parts, steps, **{name: meta[name] for name in names},
+        source, s, dt, a, da, stats, gamma, beta, table if seeds is None else seeds, scale, p, 1,
+        weights[2], weights[3], a, scale, p, part, table, 0, parts, steps, **{name: meta[name] for name in names},
         INNER=inner, D0=0, WIDTH0=meta["WIDTH"], ACT0=meta["ACT"], ROWS=tile.rows, COLS=tile.cols, **options(tile),
     )  # fmt: skip
     return part.sum(1)
