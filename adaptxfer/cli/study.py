@@ -299,14 +299,11 @@ def study_diversity(
     Linguistic features do not come with the package: give tables such as URIEL's distances with --features, and their
     licence notice travels into the report.
     """
-    from adaptxfer.errors import nearest
-    from adaptxfer.studies.diversity import CV, diversity_study
+    from adaptxfer.studies.diversity import diversity_study
     from adaptxfer.studies.languages import LanguageFeatures, read_features
     from adaptxfer.studies.languages import low_resource as chosen
 
-    asked, ways = Asked("diversity", records, runs, report), _split(cv)
-    if unknown := [way for way in ways if way not in CV]:
-        raise use_error(f"There is no --cv {unknown[0]!r}.", nearest(unknown[0], CV))
+    asked, ways = Asked("diversity", records, runs, report), _ways(cv)
     known: LanguageFeatures = sum(map(read_features, features or ()), LanguageFeatures())
 
     def low(languages: Sequence[str]) -> Sequence[str]:
@@ -327,6 +324,16 @@ def study_diversity(
         told = f"{', '.join(sorted(left))}: alignment is made of it, so nothing is chosen for it."
         table = replace(table, notes=(*table.notes, told))
     return asked.answer(diversity_study(table, known, low, ways, placebo, always))
+
+
+def _ways(cv: str) -> list[str]:
+    from adaptxfer.errors import nearest
+    from adaptxfer.studies.diversity import CV
+
+    ways = _split(cv)
+    if unknown := [way for way in ways if way not in CV]:
+        raise use_error(f"There is no --cv {unknown[0]!r}.", nearest(unknown[0], CV))
+    return ways
 
 
 def _measured(

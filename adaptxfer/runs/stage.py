@@ -21,7 +21,7 @@ from adaptxfer.tasks.load import available, read_examples
 from adaptxfer.tasks.places import find_files, hub_for
 from adaptxfer.tasks.spec import TaskSpec
 
-SCHEMA = 2
+SCHEMA = 3
 """Part of every identity: raise it when the same request gives another result."""
 
 
