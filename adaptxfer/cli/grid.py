@@ -45,6 +45,7 @@ def grid(
     shard: Annotated[
         str | None, typer.Option("--shard", help="K/N: one of N parts, for machines that share nothing.")
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show how far it is; something else carries it out.")] = False,
     *,
     options: dict[str, Any],
 ) -> None:
@@ -67,6 +68,13 @@ def grid(
 
         document = outlook_document(survey, budget)
         console().result(document, *outlook_views(document))
+        return
+    if watch:
+        from adaptxfer.cli.watch import views
+        from adaptxfer.cli.watch import watch as look_on
+
+        found = look_on(survey)
+        console().result({"schema": 1, **found}, *views(found))
         return
     schedule = Schedule(survey.grid, survey.places(), retries, budget)
     _greet(survey.grid, schedule)

@@ -14,6 +14,7 @@ from adaptxfer.modules.bundle import FILE, read_bundle
 from adaptxfer.runs.engines.job import stage_of
 from adaptxfer.runs.grid import Grid, Node
 from adaptxfer.runs.plan import model_hints
+from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask, Settings, resolve
 from adaptxfer.runs.stage import SCHEMA, EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
@@ -65,6 +66,14 @@ class Survey:
     def places(self) -> dict[str, str]:
         """Run folders of the finished nodes."""
         return {key: state.run for key, state in self.states.items() if state.finished}
+
+    def running(self, node: Node) -> Run | None:
+        """The run folder of a stage whose parents are finished, if there is one."""
+        try:
+            kind, name, hash8 = self._hash(node, {key: self.states[key].run for key in node.parents})
+            return RunStore(node.ask.runs).look(kind, name, hash8)
+        except AdaptxferError:
+            return None
 
     def _state(self, node: Node, places: Mapping[str, str]) -> State:
         try:

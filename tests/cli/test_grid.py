@@ -10,6 +10,7 @@ import pytest
 
 from adaptxfer.cli import grid, main
 from adaptxfer.cli.app import app
+from adaptxfer.console import console, set_console
 from tests.world import World, open_world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,32 @@ def test_a_grid_from_plan_to_scores(say, world) -> None:
     assert {stage["scores"]["metric"] for stage in document["stages"] if stage["kind"] == "evaluate"} == {"accuracy"}
     code, out, _ = say("--dry-run", "--seeds", "1,2", "--json")
     assert json.loads(out)["counts"]["evaluate"] == {"stages": 6, "finished": 3}
+
+
+def test_watching_a_plan_that_something_else_carries_out(say, world, monkeypatch) -> None:
+    text = PLAN.split("[joint")[0].replace('"none", "weather", "lonely"', '"none", "weather"')
+    said = []
+
+    def meanwhile(_seconds: float) -> None:
+        assert not said, "it goes on after the last stage"
+        said.append("")
+        mine = console()
+        code, _, _ = say("--seeds", "5", text=text)
+        set_console(mine)
+        assert code == 0
+
+    monkeypatch.setattr("adaptxfer.cli.watch.time.sleep", meanwhile)
+    code, out, _ = say("--watch", "--json", "--seeds", "5", text=text)
+    document = json.loads(out.splitlines()[-1])
+    assert code == 0 and said and document["finished"] == document["stages"] and document["running"] == []
+    code, out, err = say("--watch", "--seeds", "5", text=text)
+    assert code == 0 and f"{document['stages']} of {document['stages']} stages finished" in out + err
+
+
+def test_watching_ends_where_nothing_can_start(say, world) -> None:
+    text = PLAN.split("[joint")[0].replace('"none", "weather", "lonely"', '"none", "weather"')
+    code, out, _ = say("--watch", "--json", "--model", "./nowhere", text=text)
+    assert code == 0 and json.loads(out.splitlines()[-1])["finished"] == 0
 
 
 def test_a_failure_is_named_and_decides_the_exit_code(say, world) -> None:
