@@ -39,10 +39,12 @@ SHORTER = {
     "select": "--model mini --limit 20",
     "study": "--repetitions 20",
     "merge": "--model mini",
+    "export": "--partial",
     "tasks": "",
 }
 """What is added to a command so that it takes a second."""
 
+FLAGS = ("--dry-run", "--partial")
 NEEDS_DATA = ("train-intermediate", "transfer", "evaluate", "select", "export")
 KINDS = {"runs compare": "evaluate", "export xtreme": "evaluate", "runs track": "intermediate"}
 """Runs that RUN stands for; otherwise intermediate ones."""
@@ -66,6 +68,7 @@ def place(tmp_path, data_dir, monkeypatch, mini_dir):
     monkeypatch.setenv("COLUMNS", "100")
     for name in ("ADAPTXFER_RUNS", "ADAPTXFER_TASKS"):
         monkeypatch.delenv(name, raising=False)
+    (tmp_path / "PLAN.toml").symlink_to(ROOT / "benchmarks" / "plans" / "small.toml")
     for name in DATA:
         link = tmp_path / "DATA" / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,7 @@ def place(tmp_path, data_dir, monkeypatch, mini_dir):
         lines = [json.dumps({"text": f"Room {n} was {w}.", "stars": s}) for n in range(8)
                  for w, s in (("clean", "good"), ("dirty", "bad"))]  # fmt: skip
         (tmp_path / "reviews" / f"{split}.{language}.jsonl").write_text("\n".join(lines) + "\n")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     with Hub() as hub:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True,
@@ -94,6 +98,8 @@ def shortened(command: str) -> list[str]:
     words = shlex.split(command)[1:]
     name = " ".join(words[:2]) if words[0] in ("runs", "export") else words[0]
     runs = [run.name for run in RunStore(Path("runs")).find_finished(KINDS.get(name, "intermediate"))]
+    if name == "export xtreme":
+        runs = [run for run in runs if "tatoeba" in run]
     if name == "runs compare":  # two settings of one task
         runs = settings_of_one_task()
     for place, word in enumerate(words):
@@ -102,7 +108,7 @@ def shortened(command: str) -> list[str]:
     given = {word for word in words if word.startswith("--")}
     for place, word in enumerate(extra):
         if word.startswith("--") and word not in given:
-            words += extra[place : place + (1 if word == "--dry-run" else 2)]
+            words += extra[place : place + (1 if word in FLAGS else 2)]
     if words[0] in NEEDS_DATA and "--data-dir" not in words:
         words += ["--data-dir", "DATA"]
     return words

@@ -181,11 +181,11 @@ def work(pipe: Any, environment: Mapping[str, str]) -> None:
     os.setsid()  # Ctrl-C is for the driver, which tells its workers once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the driver's document
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
-    set_console(Relay(pipe))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a signal may have waited for this
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the driver's document
+        threading.Thread(target=_outlive_nobody, daemon=True).start()
+        set_console(Relay(pipe))
         while True:
             job = pipe.recv()
             pipe.send(("end", job()))
