@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptxfer.errors import AdaptxferError
+from adaptxfer.metrics import retrieval
 from adaptxfer.metrics.retrieval import mine, nearest, normalise_rows, retrieval_scores
 
 
@@ -163,3 +164,18 @@ def test_the_gpu_finds_the_same():
     x, y = vectors(500, 64, 6), vectors(700, 64, 7)
     assert torch.equal(nearest(x.cuda(), y.cuda(), 4, block=128)[1].cpu(), nearest(x, y, 4)[1])
     assert [pair[:2] for pair in mine(x.cuda(), y.cuda())] == [pair[:2] for pair in mine(x, y)]
+
+
+def test_faiss_finds_the_same(monkeypatch):
+    """Copies of a vector, ties and few candidates among them."""
+    pytest.importorskip("faiss", reason="the extra retrieval is not installed")
+    draw = torch.Generator().manual_seed(3)
+    y = torch.randn(300, 24, generator=draw)
+    y[50:80] = y[:30]
+    for candidates in (y, y[:5]):
+        x = torch.cat([torch.randn(200, 24, generator=draw), candidates])
+        found = retrieval.nearest(x, candidates, 4)
+        with monkeypatch.context() as patch:
+            patch.setattr(retrieval, "find_spec", lambda _name: None)
+            expected = retrieval.nearest(x, candidates, 4)
+        assert torch.equal(found[1], expected[1]) and torch.equal(found[0], expected[0])
