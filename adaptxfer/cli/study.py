@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adaptxfer.cli.ask import takes
 from adaptxfer.cli.options import RUNS, DataDir, Json, Offline, Runs, Tasks, folders
 from adaptxfer.console import Table, console
 from adaptxfer.errors import AdaptxferError, use_error
@@ -41,14 +42,28 @@ Resamples = Annotated[int, typer.Option(help="Bootstrap draws.", min=100)]
 Permutations = Annotated[int, typer.Option(help="Drawn orders of the intermediates.", min=100)]
 Always = Annotated[str, typer.Option(help="The intermediate that a lazy choice takes.")]
 
+SHARED: dict[str, tuple[Any, Any]] = {
+    "records": (Records, None), "runs": (Runs, RUNS), "method": (Method, None), "report": (ReportTo, None),
+    "dry_run": (DryRun, False), "design": (DesignFile, None), "save_plan": (SavePlan, None),
+    "repetitions": (Repetitions, 100), "json": (Json, False),
+}  # fmt: skip
+ONE_MODEL: dict[str, tuple[Any, Any]] = {"model": (Model, None)}
+"""Options of every study, and of those that look at one base model."""
+
 
 class Asked:
-    """What all studies share: where the records are, which of them count, where the report goes."""
+    """What all studies share: where the records are and which of them count, where the report goes, a dry run."""
 
-    def __init__(self, study: str, records: list[Path] | None, runs: Path, report: Path | None) -> None:
+    def __init__(
+        self, study: str, runs: Path, dry_run: bool, repetitions: int, records: list[Path] | None = None,
+        model: str | None = None, method: str | None = None, report: Path | None = None, design: Path | None = None,
+        save_plan: Path | None = None,
+    ) -> None:  # fmt: skip
         self.study, self.sources, self.report = study, records or [runs], report
+        self.model, self.method = model, method
+        self.dry_run, self.design, self.save_plan, self.repetitions = dry_run, design, save_plan, repetitions
 
-    def table(self, model: str | None, method: str | None, several_models: bool = False) -> RecordTable:
+    def table(self, several_models: bool = False) -> RecordTable:
         """The records of one base model and method; rows that are no scores on targets stay."""
         from adaptxfer.studies.collect import read_table
         from adaptxfer.studies.pairs import APART
@@ -57,7 +72,7 @@ class Asked:
         table = join_tables([read_table(source) for source in self.sources])
 
         def keep(row: Any) -> bool:
-            return model in (None, row.backbone) and method in (None, row.method)
+            return self.model in (None, row.backbone) and self.method in (None, row.method)
 
         if not any(keep(row) for row in table.rows):
             raise use_error("No record fits.", "Check --model and --method.")
@@ -82,35 +97,34 @@ class Asked:
         console().result(report.document(), *filter(None, (banner, report.view(), *report.views)))
 
     def needs(
-        self, model: str | None, method: str | None, design: Path | None, save: Path | None, repetitions: int,
-        new: Callable[[RecordTable], Sequence[str]] | None = None, low: Callable[[RecordTable], int] | None = None,
-    ) -> None:  # fmt: skip
+        self, new: Callable[[RecordTable], Sequence[str]] | None = None, low: Callable[[RecordTable], int] | None = None
+    ) -> None:
         """Print what the study lacks."""
         from adaptxfer.files import write_text
         from adaptxfer.runs.gridfile import read_grid
         from adaptxfer.studies import needs
 
         try:
-            table = self.table(model, method, several_models=True)
+            table = self.table(several_models=True)
         except AdaptxferError:
-            if design is None:
+            if self.design is None:
                 raise
             table = None
-        made = needs.design_from(read_grid(design)) if design else needs.design_of(table)  # type: ignore[arg-type]
-        if design and table:
+        made = needs.design_from(read_grid(self.design)) if self.design else needs.design_of(table)  # type: ignore[arg-type]
+        if self.design and table:
             made = needs.replace(made, languages=needs.design_of(table).languages)
         lacking = needs.missing_runs(made, table)
         counted = needs.units(
             self.study, made, table, new(table) if new and table else (), low(table) if low and table else 0
         )
-        found = needs.expected_power(self.study, made, repetitions, checkpoints=_has_checkpoints(table))
+        found = needs.expected_power(self.study, made, self.repetitions, checkpoints=_has_checkpoints(table))
         folder = next((source for source in self.sources if source.is_dir()), None)
-        if save:
+        if save := self.save_plan:
             write_text(save, needs.plan_text(made, folder))
             console().note(f"Written: {save}. `adaptxfer grid {save}` does what is missing and reuses the rest.")
         views: list[Table | str] = [needs.coverage(made, table), counted]
         views += [needs.power_table(found)] if found else []
-        views.append(_told(len(lacking), save or design))
+        views.append(_told(len(lacking), save or self.design))
         document = {"schema": 1, "study": self.study, "design": vars(made), "missing": lacking,
                     "units": counted.to_json(), "power": [vars(item) for item in found]}  # fmt: skip
         console().result(document, *views)
@@ -128,75 +142,59 @@ def _told(lacking: int, plan: Path | None) -> str:
 
 
 @app.command("metric")
+@takes(SHARED, ONE_MODEL)
 def study_metric(
-    records: Records = None,
-    runs: Runs = RUNS,
-    model: Model = None,
-    method: Method = None,
     metrics: Annotated[str, typer.Option(help="Scores of intermediates, with commas; default: all there are.")] = "",
     outcomes: Annotated[str, typer.Option(help="gain, zero-shot, english, gap; default: all there are.")] = "",
     permutations: Permutations = 10_000,
-    report: ReportTo = None,
-    dry_run: DryRun = False,
-    design: DesignFile = None,
-    save_plan: SavePlan = None,
-    repetitions: Repetitions = 100,
-    json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Which score of an intermediate module tells what it will bring?
 
     Main score, accuracy, macro F1, MCC, likelihood, calibration and entailment contrast on the intermediate's own
     English dev data, against gain, zero-shot score, English score and gap; within checkpoints first.
     """
-    asked = Asked("metric", records, runs, report)
-    if dry_run:
-        return asked.needs(model, method, design, save_plan, repetitions)
+    asked = Asked("metric", **options)
+    if asked.dry_run:
+        return asked.needs()
     from adaptxfer.studies.metric import check_names, metric_study
 
-    table = asked.table(model, method)
+    table = asked.table()
     check_names(_split(metrics), _split(outcomes), table)
     return asked.answer(metric_study(table, _split(metrics), _split(outcomes), permutations))
 
 
 @app.command("scale")
+@takes(SHARED)
 def study_scale(
     hard: Annotated[str, typer.Option(help="The harder intermediate task.")],
     easy: Annotated[str, typer.Option(help="The easier one.")],
-    records: Records = None,
-    runs: Runs = RUNS,
-    method: Method = None,
     family: Annotated[
         list[str] | None, typer.Option(help="Start of the names of one family of base models; repeat.")
     ] = None,
-    report: ReportTo = None,
-    dry_run: DryRun = False,
-    design: DesignFile = None,
-    save_plan: SavePlan = None,
-    repetitions: Repetitions = 100,
-    json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Does the gain of a harder intermediate task over an easier one grow with the encoder?
 
     The table needs n_params, the parameters outside the embeddings; evaluations record it.
     """
-    asked = Asked("scale", records, runs, report)
-    if dry_run:
-        return asked.needs(None, method, design, save_plan, repetitions)
+    asked = Asked("scale", **options)
+    if asked.dry_run:
+        return asked.needs()
     from adaptxfer.studies.scale import scale_study
 
     def family_of(backbone: str) -> str:
         return next((start for start in family or () if backbone.startswith(start)), "")
 
-    return asked.answer(scale_study(asked.table(None, method, several_models=True), hard, easy, family_of))
+    return asked.answer(scale_study(asked.table(several_models=True), hard, easy, family_of))
 
 
 @app.command("domain")
+@takes(SHARED, ONE_MODEL)
 def study_domain(
     to: Annotated[str, typer.Option("--to", help="Target task.")],
-    records: Records = None,
-    runs: Runs = RUNS,
-    model: Model = None,
-    method: Method = None,
     axes: Annotated[
         str, typer.Option(help="question-type, answer-type, length, NAME:FILE (item_id or title, and slice).")
     ] = "",
@@ -205,72 +203,58 @@ def study_domain(
     chain: Annotated[str, typer.Option(help="Target tasks, each compared with the one before: xquad,mlqa.")] = "",
     margin: Annotated[float, typer.Option(help="Largest difference that does not matter, in points.", min=0.0)] = 1.0,
     resamples: Resamples = 10_000,
-    report: ReportTo = None,
-    dry_run: DryRun = False,
-    design: DesignFile = None,
-    save_plan: SavePlan = None,
-    repetitions: Repetitions = 100,
-    json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Does the gain survive a shift of topic, question, answer, length or data set?
 
     Labels come from the English question, answer and context and are joined by id, so they are the same in every
     language. Each slice stands against all other items.
     """
-    asked = Asked("domain", records, runs, report)
-    if dry_run:
-        return asked.needs(model, method, design, save_plan, repetitions)
+    asked = Asked("domain", **options)
+    if asked.dry_run:
+        return asked.needs()
     if (shifted is None) != (reference is None):
         raise use_error("A shifted slice needs a reference.", "Give both --shifted and --reference.")
     from adaptxfer.studies.domain import domain_study
     from adaptxfer.studies.items import load_items
 
     slices = (shifted, reference) if shifted and reference else None
-    table = asked.table(model, method)
+    table = asked.table()
     found = domain_study(table, to, slices, load_items, margin, resamples, _split(axes), _split(chain))
     return asked.answer(found)
 
 
 @app.command("generalise")
+@takes(SHARED, ONE_MODEL)
 def study_generalise(
-    records: Records = None,
-    runs: Runs = RUNS,
-    model: Model = None,
-    method: Method = None,
     known: Annotated[str, typer.Option("--from", help="Suites or tasks that count as the benchmark.")] = "xtreme",
     new: Annotated[str, typer.Option("--to", help="Suites or tasks to generalise to.")] = "xtreme-r,flores200",
     always: Always = "mnli",
     permutations: Permutations = 10_000,
     resamples: Resamples = 1000,
     tasks: Tasks = None,
-    report: ReportTo = None,
-    dry_run: DryRun = False,
-    design: DesignFile = None,
-    save_plan: SavePlan = None,
-    repetitions: Repetitions = 100,
-    json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Do gains, rankings and choices made on one benchmark hold on tasks outside it?"""
     from adaptxfer.studies.generalise import generalise_study, split_tasks
 
-    asked = Asked("generalise", records, runs, report)
+    asked = Asked("generalise", **options)
 
     def sides(table: RecordTable) -> tuple[list[str], list[str]]:
         return split_tasks(table, _split(known), _split(new), folders(tasks))
 
-    if dry_run:
-        return asked.needs(model, method, design, save_plan, repetitions, new=lambda table: sides(table)[1])
-    table = asked.table(model, method)
+    if asked.dry_run:
+        return asked.needs(new=lambda table: sides(table)[1])
+    table = asked.table()
     found = generalise_study(table, *sides(table), always=always, permutations=permutations, resamples=resamples)
     return asked.answer(found)
 
 
 @app.command("diversity")
+@takes(SHARED, ONE_MODEL)
 def study_diversity(
-    records: Records = None,
-    runs: Runs = RUNS,
-    model: Model = None,
-    method: Method = None,
     features: Annotated[
         list[Path] | None,
         typer.Option(help="CSV or TSV: language, [intermediate], [family], features; # lines are notices. Repeat."),
@@ -286,13 +270,9 @@ def study_diversity(
     always: Always = "mnli",
     data_dir: DataDir = None,
     tasks: Tasks = None,
-    report: ReportTo = None,
-    dry_run: DryRun = False,
-    design: DesignFile = None,
-    save_plan: SavePlan = None,
-    repetitions: Repetitions = 100,
     offline: Offline = False,
-    json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Does looking at the target language help to choose an English intermediate task?
 
@@ -303,15 +283,15 @@ def study_diversity(
     from adaptxfer.studies.languages import LanguageFeatures, read_features
     from adaptxfer.studies.languages import low_resource as chosen
 
-    asked, ways = Asked("diversity", records, runs, report), _ways(cv)
+    asked, ways = Asked("diversity", **options), _ways(cv)
     known: LanguageFeatures = sum(map(read_features, features or ()), LanguageFeatures())
 
     def low(languages: Sequence[str]) -> Sequence[str]:
         return chosen(low_resource, languages, known)  # with what was measured, once it was
 
-    if dry_run:
-        return asked.needs(model, method, design, save_plan, repetitions, low=lambda table: len(low(_languages(table))))
-    table = asked.table(model, method)
+    if asked.dry_run:
+        return asked.needs(low=lambda table: len(low(_languages(table))))
+    table = asked.table()
     found, left = _measured(table, _split(measure), data_dir, folders(tasks))
     known += found
     if not known.names and not known.pair_names:

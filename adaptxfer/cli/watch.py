@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adaptxfer.console import Cell, Table, console
+from adaptxfer.runs.run import Run
+from adaptxfer.runs.survey import FINISHED, RUNNING, STUCK
 
 if TYPE_CHECKING:
-    from adaptxfer.runs.run import Run
     from adaptxfer.runs.survey import Survey
 
 PAUSE = 2.0
 """Seconds between two looks at the folder of runs."""
-
-RUNNING = "running elsewhere"
 
 
 def watch(survey: Survey) -> dict[str, Any]:
@@ -47,15 +46,15 @@ def look(survey: Survey) -> dict[str, Any]:
     stuck: set[str] = set()
     for node in survey.grid.nodes:
         state = survey.states[node.key]
-        if state.status == "cannot start" or stuck.intersection(node.parents):
+        if state.status == STUCK or stuck.intersection(node.parents):
             stuck.add(node.key)
         kinds.setdefault(node.kind, Counter())[state.status] += 1
-        if state.status == RUNNING and (run := survey.running(node)):
-            running.append({"stage": node.label, "run": run.name, **_progress(run)})
+        if state.status == RUNNING:
+            running.append({"stage": node.label, "run": state.run, **_progress(Run(node.ask.runs / state.run))})
     totals = sum(kinds.values(), Counter())
     return {
         "stages": totals.total(),
-        "finished": totals["finished"],
+        "finished": totals[FINISHED],
         "stuck": len(stuck),
         "kinds": {kind: dict(counts) for kind, counts in kinds.items()},
         "running": running,

@@ -16,7 +16,7 @@ from adaptxfer.runs.run import Run
 from adaptxfer.runs.store import RunStore
 from adaptxfer.studies.collect import read_table
 from adaptxfer.studies.gain import GainMatrix, gain_matrix
-from adaptxfer.studies.pairs import APART
+from adaptxfer.studies.pairs import APART, choose
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row, join_tables
 from adaptxfer.studies.views import gains_table
 
@@ -105,14 +105,7 @@ def _gains(table: RecordTable, resamples: int, seed: int, relevant: float) -> tu
     for backbone, method in kinds:
         title = " · ".join(part for part in (backbone, method) if part) or "all runs"
         try:
-            part = table.where(
-                lambda row, kind=(backbone, method): (
-                    (row.backbone, row.method) == kind
-                    and row.slice == WHOLE
-                    and not row.intermediate_checkpoint
-                    and row.study not in APART
-                )
-            )
+            part = choose(table, backbone, method)
             matrix = gain_matrix(part, resamples, seed, relevant)
         except AdaptxferError as error:
             notes.append(f"No gains for {title}: {error.message} {error.hint}".strip())

@@ -34,7 +34,7 @@ def _stage(node: Node, survey: Survey, cost: Cost, labels: Mapping[str, str]) ->
     low, middle, high = cost.hours or (None, None, None)
     return {
         "stage": node.label, "kind": node.kind, "seed": node.seed, "state": state.status,
-        "problem": state.problem or None, "run": state.run or None, "steps": survey.steps(node),
+        "problem": state.problem or None, "run": state.run if state.finished else None, "steps": survey.steps(node),
         "tokens": cost.tokens, "memory_gib": cost.gib, "hours": middle, "hours_range": cost.hours and [high, low],
         "hours_from": cost.basis or None, "parents": [labels[key] for key in node.parents],
     }  # fmt: skip

@@ -14,7 +14,6 @@ from adaptxfer.modules.bundle import FILE, read_bundle
 from adaptxfer.runs.engines.job import stage_of
 from adaptxfer.runs.grid import Grid, Node
 from adaptxfer.runs.plan import model_hints
-from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask, Settings, resolve
 from adaptxfer.runs.stage import SCHEMA, EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
@@ -23,10 +22,12 @@ from adaptxfer.tasks.load import available, read_examples
 from adaptxfer.tasks.places import nowhere
 from adaptxfer.tasks.spec import TaskSpec
 
+FINISHED, RUNNING, STUCK = "finished", "running elsewhere", "cannot start"
+
 
 @dataclass(frozen=True)
 class State:
-    """Where a node stands: the status in words, its run folder if it is finished, why it cannot start if it cannot."""
+    """Where a node stands: the status in words, its run folder if there is one, why it cannot start if it cannot."""
 
     status: str
     run: str = ""
@@ -35,7 +36,7 @@ class State:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return bool(self.run)
+        return self.status == FINISHED
 
 
 class Survey:
@@ -67,25 +68,17 @@ class Survey:
         """Run folders of the finished nodes."""
         return {key: state.run for key, state in self.states.items() if state.finished}
 
-    def running(self, node: Node) -> Run | None:
-        """The run folder of a stage whose parents are finished, if there is one."""
-        try:
-            kind, name, hash8 = self._hash(node, {key: self.states[key].run for key in node.parents})
-            return RunStore(node.ask.runs).look(kind, name, hash8)
-        except AdaptxferError:
-            return None
-
     def _state(self, node: Node, places: Mapping[str, str]) -> State:
         try:
             kind, name, hash8 = self._hash(node, places)
             run = RunStore(node.ask.runs).look(kind, name, hash8)
         except AdaptxferError as error:
-            return State("cannot start", problem=str(error))
+            return State(STUCK, problem=str(error))
         if run is None or run.status == "new":
             return State("to do")
         if run.status == "finished":
-            return State("finished", run.name)
-        return State({"running": "running elsewhere"}.get(run.status, f"{run.status}, will continue"))
+            return State(FINISHED, run.name)
+        return State({"running": RUNNING}.get(run.status, f"{run.status}, will continue"), run.name)
 
     def _hash(self, node: Node, places: Mapping[str, str]) -> tuple[str, str, str]:
         """Kind, name and hash of the stage that ``node`` is, given its finished parents."""

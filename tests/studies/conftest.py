@@ -6,7 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
+import typer
 
+from adaptxfer.cli import studies
+from adaptxfer.console import Console, set_console
 from adaptxfer.files import content_hash
 from adaptxfer.runs.store import RunStore
 
@@ -58,3 +61,18 @@ class Records:
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
     return Records(tmp_path / "runs")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]):
+    """Runs a command of the studies and gives what it printed."""
+    app = typer.Typer()
+    studies.register(app)
+
+    def run(*words: object) -> str:
+        set_console(Console(width=200))
+        app(args=[str(word) for word in words], prog_name="adaptxfer", standalone_mode=False)
+        return capsys.readouterr().out
+
+    yield run
+    set_console(Console())

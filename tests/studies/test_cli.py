@@ -9,27 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from adaptxfer.cli import studies
-from adaptxfer.console import Console, set_console
 from adaptxfer.errors import AdaptxferError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def call(capsys):
-    app = typer.Typer()
-    studies.register(app)
-
-    def run(*words: object) -> str:
-        set_console(Console(width=160))
-        app(args=[str(word) for word in words], prog_name="adaptxfer", standalone_mode=False)
-        return capsys.readouterr().out
-
-    yield run
-    set_console(Console())
 
 
 def test_gain_on_runs(call, records, tmp_path: Path) -> None:

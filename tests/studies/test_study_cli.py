@@ -6,25 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 
-from adaptxfer.cli import studies
-from adaptxfer.console import Console, set_console
 from adaptxfer.errors import AdaptxferError
-
-
-@pytest.fixture
-def call(capsys):
-    app = typer.Typer()
-    studies.register(app)
-
-    def run(*words: object) -> str:
-        set_console(Console(width=200))
-        app(args=[str(word) for word in words], prog_name="adaptxfer", standalone_mode=False)
-        return capsys.readouterr().out
-
-    yield run
-    set_console(Console())
 
 
 @pytest.fixture
