@@ -6,6 +6,7 @@ import pytest
 import torch
 from adapters.composition import Fuse, Stack
 
+from adaptxfer.encoder import program
 from adaptxfer.encoder.forward import encode, encode_layers
 from adaptxfer.encoder.packed import encode_auto, packed_encode, sort_by_length
 from adaptxfer.encoder.program import Tokens
@@ -29,6 +30,17 @@ def test_equal_to_the_library_in_float64(setup):
     batch = tokens(padding=1)
     expected, expected_gradients = results(network, chosen, encode, *batch)
     found, gradients = results(network, chosen, packed_encode, *batch)
+    assert distance(found, expected) < 1e-13
+    assert furthest(gradients, expected_gradients) < 1e-12
+
+
+@each_setup
+def test_rows_in_pieces_for_the_cache_change_nothing(setup, monkeypatch):
+    network, chosen = made(setup)
+    expected, expected_gradients = results(network, chosen, packed_encode, *tokens())
+    assert len(tokens()[0]) > 5
+    monkeypatch.setattr(program, "CACHED_ROWS", 5)
+    found, gradients = results(network, chosen, packed_encode, *tokens())
     assert distance(found, expected) < 1e-13
     assert furthest(gradients, expected_gradients) < 1e-12
 
