@@ -169,8 +169,10 @@ def _places(program: Program, ids: Tensor) -> Tensor:
     """Row of the position embeddings for every place of a padded batch, masked ones counted as in the library."""
     if not program.embeddings.roberta:
         return torch.arange(ids.shape[1], device=ids.device)[None]
-    real = (ids != program.embeddings.padding).long()
-    return real.cumsum(1) * real + program.embeddings.padding
+    padding = program.embeddings.padding
+    assert padding is not None  # RoBERTa counts from it
+    real = (ids != padding).long()
+    return real.cumsum(1) * real + padding
 
 
 def _padded(state: Tensor, keep: Tensor | None, shape: torch.Size) -> Tensor:

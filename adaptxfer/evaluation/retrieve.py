@@ -42,7 +42,7 @@ def embed(model: AdaptedModel, features: Features, layers: Sequence[int], batch_
     """Mean-pooled vectors (S, width) of each sequence at each of ``layers``, in the order of the features."""
     model.eval()
     device = next(model.parameters()).device
-    width = model.network.config.hidden_size  # type: ignore[union-attr]
+    width: int = model.network.config.hidden_size  # type: ignore[union-attr, assignment]
     found = {layer: torch.zeros(len(features.example), width) for layer in layers}
     for units in evaluation_batches(features, batch_tokens):
         batch = pack(features, units).to(device)

@@ -33,7 +33,7 @@ def check_repo(repo: str) -> str:
         AdaptxferError: if it is anything else.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)
@@ -67,7 +67,7 @@ def asking(repo: str, doing: str) -> Iterator[HfApi]:
         AdaptxferError: for everything that the Hub, the network or the disk refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     from adaptxfer.hub.patience import be_patient
 

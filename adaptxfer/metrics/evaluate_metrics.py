@@ -51,7 +51,7 @@ def get_metric(name: str, **options: Any) -> evaluate.Metric:
                 description=entry.about, citation="", inputs_description=_usage(entry, shape), features=features
             )
 
-        def _compute(self, *, predictions: list[Any], references: list[Any], **extra: Any) -> dict[str, float]:
+        def _compute(self, *, predictions: Any = None, references: Any = None, **extra: Any) -> dict[str, float]:
             return entry.score(**shape.convert(predictions, references), **extra)
 
     Metric.__name__ = Metric.__qualname__ = f"Adaptxfer{name.title().replace('_', '')}"

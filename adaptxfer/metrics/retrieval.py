@@ -167,7 +167,7 @@ def _first_best(table: Tensor, k: int) -> tuple[Tensor, Tensor]:
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """True single precision in matrix products (no TF32, no bfloat16), whatever the caller has set."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

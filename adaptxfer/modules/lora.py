@@ -45,7 +45,7 @@ class Lora(Method):
             lora_alpha=options["alpha"],
             lora_dropout=options["dropout"],
             target_modules=list(options["target_modules"]),
-            base_model_name_or_path=self.network.name_or_path,
+            base_model_name_or_path=str(self.network.name_or_path),
         )
         self._add(name, config, seed)
 
@@ -68,7 +68,7 @@ class Lora(Method):
         """Run the forward pass through all modules of the tree at once."""
         if isinstance(tree, Fuse):
             raise use_error("LoRA modules cannot be fused.", "Use --how stack or merge, or --method bottleneck.")
-        self._model.base_model.set_adapter(leaves(tree))
+        self._model.base_model.set_adapter(leaves(tree))  # type: ignore[operator]
 
     @property
     def _model(self) -> peft.PeftModel:
@@ -131,7 +131,7 @@ class Lora(Method):
             raise data_error(f"{folder} carries a head inside the LoRA (modules_to_save).", "Train it without.")
         try:
             known = {key: value for key, value in found.items() if key in _CONFIG_KEYS}
-            config = peft.LoraConfig(**known, base_model_name_or_path=self.network.name_or_path)
+            config = peft.LoraConfig(**known, base_model_name_or_path=str(self.network.name_or_path))
             _check_config(config)
         except (TypeError, ValueError, AdaptxferError) as error:
             raise data_error(f"{folder} does not describe a LoRA module ({error}).") from error

@@ -62,6 +62,7 @@ class AdaptedModel(nn.Module):
         lengths = targets["lengths"].tolist() if targets and "lengths" in targets else None
         encode = encode_first if head.reads_first else encode_auto
         hidden = encode(self.network, ids, bounds, lengths=lengths)
+        assert isinstance(hidden, Tensor)  # one layer, since none was named
         bounds = head.bounds_of(bounds)
         return head(hidden, bounds) if targets is None else head.train_loss(hidden, bounds, targets)
 

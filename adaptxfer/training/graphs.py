@@ -213,7 +213,7 @@ class GraphLearner(Learner):
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(task, [slot.batch])
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), self.options.clip)
-        self.outcome.copy_(torch.stack([loss, norm]))
+        self.outcome.copy_(torch.stack([loss, torch.as_tensor(norm)]))
         self.optimiser.found_inf.copy_(~self.outcome.isfinite().all())  # type: ignore[attr-defined]
         self.optimiser.step()
 
