@@ -45,9 +45,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "hellaswag": Case(("train-intermediate", "hellaswag"), 128, 32, 256),
-    "squad_v1": Case(("train-intermediate", "squad_v1"), 64, 16, 384),
-    "xnli": Case(("transfer", "--to", "xnli", "--how", "stack"), 640, 32, 256),
+    "hellaswag": Case(("train-intermediate", "hellaswag"), 256, 32, 256),
+    "squad_v1": Case(("train-intermediate", "squad_v1"), 384, 16, 384),
+    "xnli": Case(("transfer", "--to", "xnli", "--how", "stack"), 1600, 32, 256),
 }
 
 
@@ -80,12 +80,12 @@ def spawn(words: list[str], threads: int) -> tuple[float, float, float, str]:
         return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read()
 
 
-def ours(name: str, data_dir: Path, below: Path | None, threads: int) -> Child:
+def ours(name: str, data_dir: Path, below: Path | None, threads: int, precision: str) -> Child:
     """One run of the product's command line."""
     case = CASES[name]
     with tempfile.TemporaryDirectory() as runs:
         words = ["-m", "adaptxfer.cli", *case.command, *common(case, data_dir, Path(runs))]
-        words += ["--batch-size", str(case.batch_size), "--max-length", str(case.max_length)]
+        words += ["--batch-size", str(case.batch_size), "--max-length", str(case.max_length), "--precision", precision]
         if below:
             words += ["--from", str(below), "--languages", LANGUAGES, "--eval-limit", str(case.eval_limit)]
         wall, cpu, peak, _ = spawn(words, threads)
@@ -105,13 +105,14 @@ def training(runs: Path) -> dict[str, Any]:
     return next(found for manifest in manifests if "tokens" in (found := manifest.get("training") or {}))
 
 
-def stock(name: str, padding: str, data_dir: Path, below: Path | None, threads: int) -> Child:
+def stock(name: str, padding: str, data_dir: Path, below: Path | None, threads: int, precision: str) -> Child:
     """One run of the peer's script."""
     case = CASES[name]
     with tempfile.TemporaryDirectory() as out:
         words = ["-m", "benchmarks.stock", name, padding, "--model", str(encoder_dir("mini")), "--out", out]
         words += ["--data-dir", str(data_dir), "--batch-size", str(case.batch_size)]
         words += ["--max-length", str(case.max_length), "--limit", str(case.limit), "--dev-limit", str(case.dev_limit)]
+        words += ["--precision", precision]
         if below:
             words += ["--adapter", str(below / "module"), "--languages", LANGUAGES]
             words += ["--eval-limit", str(case.eval_limit)]
@@ -127,17 +128,20 @@ def intermediate(data_dir: Path, runs: Path, threads: int) -> Path:
     return next(runs.glob("intermediate-*"))
 
 
-def measure(name: str, data_dir: Path, repeats: int, threads: int, pads: list[str]) -> list[dict[str, str]]:
+def measure(
+    name: str, data_dir: Path, repeats: int, threads: int, pads: list[str], precision: str
+) -> list[dict[str, str]]:
     """All variants of one case in turn."""
     found: dict[str, list[Child]] = {PEERS[pad]: [] for pad in pads} | {OURS: []}
     with tempfile.TemporaryDirectory() as folder:
         below = intermediate(data_dir, Path(folder), threads) if name == "xnli" else None
         for _ in range(repeats):
             for pad in pads:
-                found[PEERS[pad]].append(stock(name, pad, data_dir, below, threads))
-            found[OURS].append(ours(name, data_dir, below, threads))
+                found[PEERS[pad]].append(stock(name, pad, data_dir, below, threads, precision))
+            found[OURS].append(ours(name, data_dir, below, threads, precision))
     case = CASES[name]
     words = " ".join(word for word in case.command if not word.startswith("--"))
+    words += "" if precision == "fp32" else f", {precision} on both sides"
     tokens = found[OURS][0].tokens
     shape = f"mini, {case.limit} rows, {tokens} tokens, batch {case.batch_size}, at most {case.max_length}"
     first = next(iter(found.values()))
@@ -164,11 +168,12 @@ def main() -> None:
     parser.add_argument("--peers", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both sides")
     parser.add_argument("--dry", action="store_true", help="do not append to results.csv")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)  # for the record; the work is in child processes
     for name in options.only or CASES:
-        found = measure(name, options.data_dir, options.repeats, options.threads, options.peers)
+        found = measure(name, options.data_dir, options.repeats, options.threads, options.peers, options.precision)
         if not options.dry:
             keep(found)
         show(name, found)

@@ -178,7 +178,7 @@ def arguments(options: argparse.Namespace, label_names: list[str]) -> TrainingAr
         warmup_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0, lr_scheduler_type="linear", optim="adamw_torch",
         group_by_length=options.padding == "grouped", label_names=label_names, remove_unused_columns=False,
         save_strategy="no", eval_strategy="no", logging_strategy="epoch", report_to="none", disable_tqdm=True,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=False, bf16=options.precision == "bf16",
     )  # fmt: skip
 
 
@@ -192,6 +192,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--languages", default="en")
     for name, value in {"limit": 320, "dev-limit": 100, "eval-limit": 100, "batch-size": 32, "max-length": 128}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--epochs", type=float, default=1.0)
     return parser.parse_args()
 
