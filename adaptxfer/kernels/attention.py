@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 SHORT = 16
 """Below this length attention is written out: torch 2.13's fused operation for CPUs turns NaN queries into 0 there."""
+LONG = 128
+"""In 16 bits on a CPU attention up to this length runs in 32 bits, and is written out above: the backward pass of torch
+2.13's fused operation takes three times as long there."""
 
 
 def varlen_attention(qkv: Tensor, bounds: Tensor, lengths: Sequence[int], heads: int, p: float = 0.0) -> Tensor:
@@ -62,8 +65,7 @@ def first_token_attention(
     pieces = zip(q.split([n for n, _ in runs]), kv.split([n * length for n, length in runs]), strict=True)
     for (count, length), (own, rows) in zip(runs, pieces, strict=True):
         k, v = rows.view(count, length, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        attend = _written_out if length < SHORT and not q.is_cuda else F.scaled_dot_product_attention
-        parts.append(attend(own.view(count, heads, 1, -1), k, v, dropout_p=p).reshape(count, -1))
+        parts.append(_attend(own.view(count, heads, 1, -1), k, v, p).reshape(count, -1))
     return torch.cat(parts)
 
 
@@ -73,15 +75,21 @@ def _grouped(qkv: Tensor, lengths: Sequence[int], heads: int, p: float) -> Tenso
     parts = []
     for (count, length), rows in zip(runs, qkv.split([count * length for count, length in runs]), strict=True):
         q, k, v = rows.view(count, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
-        attend = _written_out if length < SHORT and not qkv.is_cuda else F.scaled_dot_product_attention
-        mixed = attend(q, k, v, dropout_p=p)
+        mixed = _attend(q, k, v, p)
         parts.append(mixed.transpose(1, 2).reshape(count * length, width))
     return torch.cat(parts)
 
 
-def _written_out(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
-    weights = torch.softmax(torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)), dim=-1)
-    return torch.matmul(F.dropout(weights, dropout_p) if dropout_p else weights, v)
+def _attend(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
+    """Attention of (S, heads, queries, size) over (S, heads, L, size) by what is fastest here."""
+    length, small = k.shape[2], k.dtype in (torch.float16, torch.bfloat16)
+    if not q.is_cuda and (length < SHORT or (small and length > LONG)):
+        weights = torch.softmax(torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)), dim=-1)
+        return torch.matmul(F.dropout(weights, p) if p else weights, v)
+    if not q.is_cuda and small:
+        with torch.autocast("cpu", enabled=False):  # which would bring them back to 16 bits
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), dropout_p=p).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=p)
 
 
 def _flash(

@@ -10,8 +10,9 @@ from adaptxfer.kernels.parts import in_one_dtype
 from adaptxfer.kernels.reference.masked_lm import MaskedLm
 
 IGNORE = -100
-ROWS = 1024
-"""Fewest rows per chunk: every chunk reads the whole decoder, which for 250,000 words is far larger than the rows."""
+ROWS, ROWS_ON_CPU = 1024, 256
+"""Fewest rows per chunk: every chunk reads the whole decoder, which for 250,000 words is far larger than the rows. On a
+CPU the logits of a large chunk are fresh memory at every step, which costs more than reading the decoder again."""
 
 
 def labelled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,7 @@ def masked_lm_loss(rows: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | 
     """
     if bool((labels == IGNORE).any()):
         rows, labels = labelled(rows, labels)
-    chunks = max(1, len(rows) // ROWS)
+    chunks = max(1, len(rows) // (ROWS if rows.is_cuda else ROWS_ON_CPU))
     if not len(rows):
         return rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))
     if choose("masked_lm", rows):

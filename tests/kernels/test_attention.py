@@ -58,6 +58,19 @@ def test_nan_stays_nan(length, part):
     assert mixed.isnan().any(1).all()
 
 
+@pytest.mark.parametrize("length", [9, 40, 200])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_16_bits_stay_near_the_formula(length, autocast):
+    torch.manual_seed(0)
+    qkv = torch.randn(2 * length, 3 * 16, dtype=torch.bfloat16)
+    exact = qkv.double().requires_grad_()
+    qkv.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = outcome(lambda: varlen_attention(qkv, torch.tensor([0, length, 2 * length]), [length] * 2, 2), [qkv])
+    for one, other in zip(found, outcome(lambda: by_hand(exact, [length] * 2, 2), [exact]), strict=True):
+        assert one.dtype == torch.bfloat16 and (one.double() - other).norm() < 0.02 * other.norm()
+
+
 @pytest.mark.parametrize("length", [8, 20])
 def test_dropout(length):
     torch.manual_seed(0)
