@@ -102,7 +102,8 @@ class Run:
 
     def _start_from_translations(self) -> None:
         table = self.model.roberta.embeddings.word_embeddings.weight
-        vectors = translation_embeddings(self.corpus, *table.shape, self.recipe.seed)
+        words, width = map(int, table.shape)
+        vectors = translation_embeddings(self.corpus, words, width, self.recipe.seed)
         with torch.no_grad():
             table.copy_(torch.where(vectors.norm(dim=1, keepdim=True) > 0, vectors, table))
 
