@@ -160,7 +160,7 @@ class Sampler:
         return self.corpus.sentences[self.languages[draw.choice(len(self.languages), p=self.language_share)]]
 
     def _single(self, draw: np.random.Generator) -> list[NDArray]:
-        return self._framed([self.corpus.sentence(draw.choice(self._language(draw)))])
+        return self._framed([self.corpus.sentence(int(draw.choice(self._language(draw))))])
 
     def _stream(self, draw: np.random.Generator) -> list[NDArray]:
         rows, room, parts = self._language(draw), draw.integers(*STREAM, endpoint=True), []
