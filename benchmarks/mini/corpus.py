@@ -87,12 +87,12 @@ def is_held_out(sentence: str) -> bool:
     return zlib.crc32(sentence.encode()) % HELD_OUT == 0
 
 
-def load_corpus(path: Path, tokenizer: Any) -> Corpus:
-    """Read and tokenise the whole text (about a minute for 60 million characters).
+def load_corpus(path: Path, tokenizer: Any, held_out_alone: bool = False) -> Corpus:
+    """Read and tokenise the whole text (about a minute for 60 million characters), or the held-out part alone.
 
     A line that contains a held-out sentence is not trained on at all, so no translation of it is seen either.
     """
-    lines = list(read_lines(path))
+    lines = [fields for fields in read_lines(path) if not held_out_alone or any(map(is_held_out, fields[1::2]))]
     texts = [text for fields in lines for text in fields[1::2]]
     pieces = tokenise(tokenizer, texts)
     number = iter(pieces.rows.tolist())

@@ -77,14 +77,16 @@ def losses(model: Any, batch: Batch, tokenizer: Any, generator: torch.Generator,
 
 
 @torch.no_grad()
-def held_out_losses(model: Any, corpus: Corpus, tokenizer: Any, count: int = EVALUATED) -> Mapping[str, float]:
-    """Mean loss per masked word of ``count`` held-out sentences of each language, each sentence alone."""
+def held_out_losses(
+    model: Any, corpus: Corpus, tokenizer: Any, count: int = EVALUATED, seed: int = MASK_SEED
+) -> Mapping[str, float]:
+    """Mean loss per masked word of ``count`` held-out sentences of each language, each alone; ``seed`` of the masks."""
     found = {}
     for language, rows in corpus.held_out.items():
         frame = corpus.template
         parts = [np.concatenate([frame.prefix, corpus.sentence(n), frame.single_end]) for n in rows[:count]]
         ids = torch.from_numpy(np.concatenate(parts)).long()
-        masked, labels = mask_tokens(ids, tokenizer, torch.Generator().manual_seed(MASK_SEED))
+        masked, labels = mask_tokens(ids, tokenizer, torch.Generator().manual_seed(seed))
         bounds = torch.from_numpy(borders(np.array([len(part) for part in parts])))
         hidden = encode_auto(model.roberta, masked, bounds)
         assert isinstance(hidden, Tensor)
