@@ -71,8 +71,11 @@ class Asked:
 
         table = join_tables([read_table(source) for source in self.sources])
 
+        last = self.study != "metric"  # the others look at finished modules alone
+
         def keep(row: Any) -> bool:
-            return self.model in (None, row.backbone) and self.method in (None, row.method)
+            fits = self.model in (None, row.backbone) and self.method in (None, row.method)
+            return fits and not (last and row.intermediate_checkpoint)
 
         if not any(keep(row) for row in table.rows):
             raise use_error("No record fits.", "Check --model and --method.")

@@ -57,12 +57,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to come to a target: intermediates and how they are used; no parts for the baseline."""
+    """One way to come to a target: intermediates and how they are used; no parts for the baseline.
+
+    ``steps`` says how long the intermediate trains, where that is not as the options say.
+    """
 
     name: str
     parts: tuple[str, ...]
     how: str
     own_module: bool = False
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,8 @@ class _Expansion:
                 continue
             for how in self.allowed(method, self.plan.compositions or (default_how(method, 1),)):
                 yield Arm(name, (name,), how)
+                for steps in self.plan.checkpoints:
+                    yield Arm(f"{name} after {steps:,} steps", (name,), how, steps=steps)
         for name, item in self.plan.together.items():
             for how in self.allowed(method, item.compositions):
                 own = item.own_module and how == "fuse"
@@ -157,7 +163,9 @@ class _Expansion:
         return [how for how, works in found.items() if works]
 
     def add_arm(self, arm: Arm, targets: Sequence[TaskSpec], model: str, method: str, seed: int) -> None:
-        modules = tuple(self.intermediate(part, self.ask(model, method, "intermediate"), seed) for part in arm.parts)
+        learn = self.ask(model, method, "intermediate")
+        learn = replace(learn, max_steps=arm.steps) if arm.steps else learn
+        modules = tuple(self.intermediate(part, learn, seed) for part in arm.parts)
         ask = self.ask(model, method, "target")
         for task in targets:
             if arm.how == "fuse" and not is_trained(task):
@@ -181,9 +189,13 @@ class _Expansion:
                 with_sham_labels(spec.kind, (), 0)  # refuses kinds that have none
         self.check_options(ask, specs[0].name, "")
         return self.add(
-            "intermediate", name, [ask, entry.tasks, entry.mixture], (), ask, seed,
+            "intermediate", name + self.length(ask), [ask, entry.tasks, entry.mixture], (), ask, seed,
             names=entry.tasks, mixture=entry.mixture,
         )  # fmt: skip
+
+    def length(self, ask: Ask) -> str:
+        """How long a checkpoint was trained, in words."""
+        return f", {ask.max_steps:,} steps" if ask.max_steps in self.plan.checkpoints else ""
 
     def target(self, task: TaskSpec, wish: Wish, arm: Arm, modules: tuple[str, ...], ask: Ask, seed: int) -> None:
         """Training (none for pooled retrieval) and evaluation."""

@@ -59,6 +59,7 @@ class GridPlan:
         options: overrides by table: train (every training), intermediate, target, and by name of a method.
         evaluate: languages, split, layer, limit of the scoring.
         budget: the most optimiser steps, training tokens and stage hours; what is not named has no limit.
+        checkpoints: optimiser steps of shorter trainings of each intermediate, every one a module of its own.
     """
 
     name: str
@@ -74,6 +75,7 @@ class GridPlan:
     options: Mapping[str, Mapping[str, Any]]
     evaluate: Mapping[str, Any]
     budget: Mapping[str, float]
+    checkpoints: tuple[int, ...] = ()
 
 
 def read_grid(path: Path) -> GridPlan:
@@ -90,10 +92,11 @@ def read_grid(path: Path) -> GridPlan:
     plan = GridPlan(
         top.text("name", path.stem), top.text("about", ""), top.texts("models", least=1),
         top.texts("methods", ("bottleneck",), METHODS, least=1), top.texts("intermediates", least=1),
-        top.texts("compositions", (), ("stack", "continue")), top.texts("targets", least=1), _seeds(top), joint,
+        top.texts("compositions", (), ("stack", "continue")), top.texts("targets", least=1),
+        _numbers(top, "seeds", (1,), 0), joint,
         {name: _together(table) for name, table in top.table("together").each()},
         {name: _options(top.table(name)) for name in ("train", "intermediate", "target")} | _by_method(top),
-        _evaluate(top.table("evaluate")), _budget(top.table("budget")),
+        _evaluate(top.table("evaluate")), _budget(top.table("budget")), _numbers(top, "checkpoints", (), 1),
     )  # fmt: skip
     _check_names(plan, top)
     top.close()
@@ -161,14 +164,14 @@ def _budget(table: Table) -> dict[str, float]:
     return found
 
 
-def _seeds(top: Table) -> tuple[int, ...]:
-    top.used.add("seeds")
-    seeds = top.data.get("seeds", [1])
-    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not whole or not seeds or len(set(seeds)) < len(seeds):
-        top.fault("seeds", f"expected a list of different whole numbers, found {seeds!r}")
-        return (1,)
-    return tuple(seeds)
+def _numbers(top: Table, name: str, usual: tuple[int, ...], least: int) -> tuple[int, ...]:
+    top.used.add(name)
+    found = top.data.get(name, list(usual))
+    whole = isinstance(found, list) and all(type(number) is int and number >= least for number in found)
+    if not whole or len(set(found)) < len(found) or not (found or not usual):
+        top.fault(name, f"expected a list of different whole numbers, {least} or more, found {found!r}")
+        return usual
+    return tuple(found)
 
 
 def _check_names(plan: GridPlan, top: Table) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from adaptxfer.files import content_hash
 from adaptxfer.runs.records import Record, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.store import RunStore
-from adaptxfer.studies.pairs import OWN_SCORE
+from adaptxfer.studies.pairs import OWN_SCORE, STEPS
 from adaptxfer.studies.table import NONE, RecordTable, Row, read_csv
 
 OWN_METRICS = ("accuracy", "macro_f1", "mcc", "nll", "ece", "entailment_contrast", "majority")
@@ -56,10 +57,12 @@ def collect(root: Path) -> RecordTable:
     store = RunStore(root)
     runs = {run.name: run for run in store.list()}
     cells: dict[tuple[Any, ...], Row] = {}
-    notes: dict[str, None] = {}
+    modules = store.find_finished("intermediate")
+    marks = checkpoints(modules)
+    notes: dict[str, None] = _told(modules, marks)
     for run in store.find_finished("evaluate"):  # newest first
         try:
-            rows = list(_rows(run, runs))
+            rows = list(_rows(run, runs, marks))
         except AdaptxferError as error:
             notes[f"{run.name} is left out: {error.message}"] = None
             continue
@@ -69,24 +72,44 @@ def collect(root: Path) -> RecordTable:
                 notes[
                     f"{row.run} is older than {kept.run} and asks for the same: left out where both have a score."
                 ] = None
-    for run in store.find_finished("intermediate"):
-        for row in _own_scores(run):
+    for run in modules:
+        for row in _own_scores(run, marks.get(run.name, "")):
             cells.setdefault(row.cell(), row)
     if not any(row.study != OWN_SCORE for row in cells.values()):
         raise data_error(f"{root} holds no finished evaluate run.", "`adaptxfer transfer` leaves one.")
     return RecordTable(tuple(cells.values()), tuple(notes))
 
 
-def _rows(run: Run, runs: Mapping[str, Run]) -> Iterator[Row]:
+def checkpoints(modules: Sequence[Run]) -> dict[str, str]:
+    """By name of its run the steps of each module that others of its task, base model and method outlast."""
+    lengths: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    for run in modules:
+        if isinstance(steps := run.manifest.get("training", {}).get("steps"), int):
+            kind = (run.manifest["name"], run.manifest["base_model"].get("id"), run.asked("method"))
+            lengths[kind][run.name] = steps
+    return {
+        name: str(steps) for by in lengths.values() for name, steps in by.items() if steps < max(by.values())
+    }  # fmt: skip
+
+
+def _told(modules: Sequence[Run], marks: Mapping[str, str]) -> dict[str, None]:
+    names = sorted({str(run.manifest["name"]) for run in modules if run.name in marks})
+    told = "trained for several lengths; the longest counts as the intermediate, shorter ones as its checkpoints."
+    return {f"{', '.join(names)}: {told}": None} if names else {}
+
+
+def _rows(run: Run, runs: Mapping[str, Run], marks: Mapping[str, str]) -> Iterator[Row]:
     record = read_record(run)
     parents = _ancestors(run, runs)
-    trained = {r.manifest["seed"] for r in parents if r.manifest["kind"] == "intermediate"}
+    modules = [r for r in parents if r.manifest["kind"] == "intermediate"]
+    trained = {r.manifest["seed"] for r in modules}
     shared = {
         "backbone": str(run.manifest["base_model"].get("id") or run.asked("model") or ""),
         "n_params": size if isinstance(size := run.manifest.get("n_params"), int) else None,
         "method": record.method,
         "how": record.how if record.intermediates else NONE,
         "intermediate": _label(record, run, runs),
+        "intermediate_checkpoint": "+".join(sorted({marks[r.name] for r in modules if r.name in marks})),
         "intermediate_seed": trained.pop() if len(trained) == 1 else None,
         "settings": _settings(run, parents),
         "run": run.name,
@@ -100,19 +123,20 @@ def _rows(run: Run, runs: Mapping[str, Run]) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _own_scores(run: Run) -> Iterator[Row]:
-    dev = run.manifest.get("dev")
+def _own_scores(run: Run, checkpoint: str) -> Iterator[Row]:
+    dev, training = run.manifest.get("dev"), run.manifest.get("training", {})
     if not isinstance(dev, dict) or len(dev) != 1:  # of several tasks none speaks for the module
         return
     ((task, scores),), name = dev.items(), str(run.manifest["name"])
     main = scores.get("main") if isinstance(scores, dict) else None
-    for metric in dict.fromkeys((main, *OWN_METRICS)):  # the main one first: it is the intermediate's own score
-        value = scores.get(metric) if main else None
-        if isinstance(value, int | float):
+    for metric in dict.fromkeys((main, *OWN_METRICS, STEPS)):  # the main one first: it is the intermediate's own score
+        value = training.get(STEPS) if metric == STEPS else scores.get(metric)
+        if main and isinstance(value, int | float):
             yield Row(
                 task, "en", str(metric), float(value), run.manifest["seed"], name, "measured", OWN_SCORE,
                 str(run.manifest["base_model"].get("id") or ""), None, str(run.asked("method") or ""), split="dev",
-                n_items=scores.get("n"), settings=content_hash(_compared(run)), run=run.name,
+                intermediate_checkpoint=checkpoint, n_items=scores.get("n"), settings=content_hash(_compared(run)),
+                run=run.name,
             )  # fmt: skip
 
 

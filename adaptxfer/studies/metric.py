@@ -13,7 +13,7 @@ from adaptxfer.console import Cell, Table
 from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.studies.answers import joined, metric_across, metric_within
 from adaptxfer.studies.outcomes import OUTCOMES, mean_gains, outcome, own_metrics, own_scores, paired
-from adaptxfer.studies.pairs import OWN_SCORE
+from adaptxfer.studies.pairs import OWN_SCORE, STEPS
 from adaptxfer.studies.plots import HeatMap, Points
 from adaptxfer.studies.report import Claim, Report
 from adaptxfer.studies.selection import regret
@@ -26,7 +26,9 @@ from adaptxfer.studies.views import p_text
 
 LOWER_IS_BETTER = ("nll", "ece")
 CLEAR = ("supported", "contradicted")
-STEPS = re.compile(r"\D*(\d+)")
+NUMBER = re.compile(r"\D*(\d+)")
+"""Checkpoints of tables from elsewhere may be named by their steps."""
+
 Grid = dict[tuple[str, str], Estimate]
 
 
@@ -78,7 +80,7 @@ def metric_study(
 
 def _metrics(table: RecordTable) -> list[str]:
     """``score``, and what else at least three intermediates have; not what repeats the main metric of all of them."""
-    names = [name for name in [*own_metrics(table), "normalised"] if name != "majority"]
+    names = [name for name in [*own_metrics(table), "normalised"] if name not in ("majority", STEPS)]
     seen: list[dict] = []
     found = []
     for name in names:
@@ -156,11 +158,12 @@ def _comparison(table: RecordTable, metrics: Sequence[str]) -> list[Table]:
 def _without_steps(table: RecordTable, metrics: Sequence[str], wanted: Sequence[str]) -> list[Table]:
     """The correlation within intermediates once log steps are taken out of both, for both grow with the training."""
     rows: list[list[Cell]] = []
+    named = {key: float(said[1]) for key in own_scores(table) if (said := NUMBER.fullmatch(key[1]))}
+    steps = named | own_scores(table, STEPS)
     for metric, to in product(metrics, wanted):
         own, found = own_scores(table, metric), outcome(table, to)
-        steps = {key: int(said[1]) for key in own.keys() & found.keys() if (said := STEPS.fullmatch(key[1]))}
-        keys = sorted(steps)
-        if len(keys) < 4:
+        keys = sorted(own.keys() & found.keys() & steps.keys())
+        if len(keys) < 4 or len({steps[key] for key in keys}) < 2:
             continue
         log = np.log([max(1, steps[key]) for key in keys])
         x, y = np.array([own[key] for key in keys]), np.array([np.mean(list(found[key].values())) for key in keys])
@@ -169,7 +172,7 @@ def _without_steps(table: RecordTable, metrics: Sequence[str], wanted: Sequence[
         shown = [text for e in both for text in (f"{e.value:+.2f}", p_text(e.p))]
         rows.append([metric, to, *shown, both[0].n_units])
     numbers = [(name, "right") for name in ("r", "p", "r without steps", "p without", "intermediates")]
-    caption = "checkpoints that are named by their steps; not corrected (exploratory)"
+    caption = "checkpoints whose training steps the records know; not corrected (exploratory)"
     columns = ["metric", "outcome", *numbers]
     return [Table("Within intermediates, with and without training steps", columns, rows, caption)] if rows else []
 

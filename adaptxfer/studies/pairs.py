@@ -14,6 +14,9 @@ from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row, only_value
 OWN_SCORE = "intermediate"
 """``study`` of a row that holds a score on the intermediate task itself."""
 
+STEPS = "steps"
+"""``metric`` of a row of own scores that says how long the module was trained."""
+
 SELECTOR = "selector"
 """``study`` of a row that holds what a selector says about an intermediate and a target."""
 

@@ -63,6 +63,14 @@ def test_shared_work_is_planned_once(grid_of) -> None:
     assert grid.left_out == ("fuse for twins, which is not trained",)
 
 
+def test_checkpoints_are_shorter_trainings_of_single_intermediates(grid_of) -> None:
+    plain, grid = grid_of(), grid_of("checkpoints = [1]\n" + PLAN)
+    short = [node for node in grid.nodes if node.kind == "intermediate" and node.ask.max_steps == 1]
+    assert {node.names for node in short} == {("weather",), ("weather", "endings")} and len(short) == 4, "two seeds"
+    assert {node.key for node in plain.nodes} < {node.key for node in grid.nodes}, "nothing else changes"
+    assert "weather after 1 steps" in " ".join(node.label for node in grid.nodes)
+
+
 def test_options_from_weak_to_strong(grid_of) -> None:
     tables = "[intermediate]\nmax_steps = 3\n[method.bottleneck]\nreduction = 8.0\n"
     grid = grid_of(PLAN + tables, batch_size=7)

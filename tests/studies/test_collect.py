@@ -74,6 +74,16 @@ def test_own_scores_of_intermediates(records) -> None:
     assert own_scores(collect(records.root)) == {("nli", ""): 82.5}
 
 
+def test_shorter_trainings_are_checkpoints(records) -> None:
+    for steps in (10, 100):
+        module = records.write("intermediate", "nli", 7, [], max_steps=steps)
+        records.write("evaluate", "claims", 1, [module], intermediates=["nli"], how="stack", method="bottleneck")
+    table = collect(records.root)
+    assert {row.intermediate_checkpoint for row in table.rows if not row.study} == {"10", ""}
+    assert own_scores(table, "steps") == {("nli", "10"): 10.0, ("nli", ""): 100.0}
+    assert any(note.startswith("nli: trained for several lengths") for note in table.notes)
+
+
 def test_an_intermediate_run_alone_is_no_record(records) -> None:
     records.write("intermediate", "nli", 7, [])
     with pytest.raises(AdaptxferError, match="no finished evaluate run"):
