@@ -7,9 +7,8 @@ from torch import Tensor
 
 from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.parts import in_one_dtype
-from adaptxfer.kernels.reference.masked_lm import MaskedLm
+from adaptxfer.kernels.reference.masked_lm import IGNORE, MaskedLm
 
-IGNORE = -100
 ROWS, ROWS_ON_CPU = 1024, 256
 """Fewest rows per chunk: every chunk reads the whole decoder, which for 250,000 words is far larger than the rows. On a
 CPU the logits of a large chunk are fresh memory at every step, which costs more than reading the decoder again."""
@@ -29,19 +28,18 @@ def labelled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def masked_lm_loss(rows: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Sum over rows of the cross-entropy of ``W x + b``; exact, including the gradients.
 
-    A frozen decoder gets no gradient, and nothing of the size of the vocabulary outlives the call otherwise.
+    A frozen decoder gets no gradient, and nothing of the size of the vocabulary outlives the call otherwise. Nothing is
+    read back from the device.
 
     Args:
         rows: (R, H), see `labelled`.
-        labels: (R,) token ids below V; rows with `IGNORE` are left out.
+        labels: (R,) token ids below V; rows with `IGNORE` count nothing but cost as much as others.
         weight: (V, H) decoder, usually tied to the word embeddings.
         bias: (V,) or None.
 
     Returns:
         A scalar in 32 bits or more; 0 for no rows.
     """
-    if bool((labels == IGNORE).any()):
-        rows, labels = labelled(rows, labels)
     chunks = max(1, len(rows) // (ROWS if rows.is_cuda else ROWS_ON_CPU))
     if not len(rows):
         return rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))

@@ -35,10 +35,14 @@ class DualHead(Head):
     def loss(self, scores: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of each query's own candidate among the candidates of the batch.
 
-        ``side`` (S,) is 0 for queries and 1 for candidates; the n-th query belongs to the n-th candidate.
+        ``side`` (S,) is 0 for queries and 1 for candidates; the n-th query belongs to the n-th candidate. Steps of a
+        fixed shape name their places as well: ``queries`` (N,) and ``candidates`` (N,).
         """
-        side = targets["side"]
-        cosines = scores[side == 0] @ scores[side == 1].T
+        if "queries" in targets:
+            queries, candidates = targets["queries"], targets["candidates"]
+        else:
+            queries, candidates = targets["side"] == 0, targets["side"] == 1
+        cosines = scores[queries] @ scores[candidates].T
         right = torch.arange(len(cosines), device=cosines.device)
         return F.cross_entropy(self.log_scale.exp() * cosines, right, reduction="sum")
 
@@ -76,8 +80,14 @@ class MaskedHead(Head):
         return masked_lm_loss(scores, targets["label"], self._embeddings[0], self.bias)
 
     def train_loss(self, hidden: Tensor, bounds: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-        """As `loss`, with the masked rows gathered before the transform."""
-        rows, labels = labelled(hidden, targets["label"])
+        """As `loss`, with the masked rows gathered before the transform.
+
+        Steps of a fixed shape name these rows themselves: ``rows`` (R,), with ``label`` (R,).
+        """
+        if "rows" in targets:
+            rows, labels = hidden.index_select(0, targets["rows"]), targets["label"]
+        else:
+            rows, labels = labelled(hidden, targets["label"])
         return self.loss(self(rows, bounds), bounds, {"label": labels})
 
 

@@ -1,10 +1,11 @@
 """Optimiser steps of a fixed shape, replayed as CUDA graphs.
 
 At the batch sizes of the literature a step over XLM-R Large waits for Python: launching its kernels takes several times
-as long as running them. So a batch is brought to one of a few shapes, `Shape`; what is missing to the shape becomes
-dummy sequences without labels, which change no loss and no gradient. The first steps of a shape run as they are, the
+as long as running them. So a batch is brought to one of a few shapes (`adaptxfer.training.shapes`) with dummy
+sequences, which change no loss and no gradient. The first steps of a shape run as they are, the
 next is captured whole (forward, backward, clipping, AdamW), and from then on the shape costs one launch. Batches,
-learning rate and the seeds of dropout are read from memory on the device.
+learning rate and the seeds of dropout are read from memory on the device, and the loss of a step is read while the next
+one runs.
 
 Capture and replay follow the rules of ``torch.cuda.graph``. They have not run on a GPU yet; the steps themselves are
 tested uncaptured against ordinary ones.
@@ -13,8 +14,6 @@ tested uncaptured against ordinary ones.
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,87 +22,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from adaptxfer import ranks
 from adaptxfer.data.batches import PackedBatch
-from adaptxfer.data.features import ALIGNED
 from adaptxfer.encoder.lower import lower
 from adaptxfer.errors import training_error, use_error
 from adaptxfer.training.loop import Learner, check_gradients
 from adaptxfer.training.optimiser import rate
 from adaptxfer.training.options import TrainingOptions
+from adaptxfer.training.shapes import Shape, filled, shape_of
 from adaptxfer.training.watch import check_finite
 
-IGNORED = -100
-STATIC_KINDS = ("classify", "choose", "tag", "span")
-"""Kinds whose heads read no sizes from the device; the others take ordinary steps."""
 WARM = 2
 """Steps of a shape before it is captured: libraries set themselves up in them."""
 MOST = 32
 """Shapes that are captured; each keeps its launches in memory, the memory of tensors is shared."""
 log = logging.getLogger("adaptxfer")
-
-
-class Shape(NamedTuple):
-    """Sizes that a captured step is bound to."""
-
-    task: str
-    tokens: int
-    sequences: int
-    units: int
-    longest: int  # no sequence has more tokens
-    choices: int  # no unit has more sequences
-
-
-def shape_of(task: str, batch: PackedBatch) -> Shape:
-    """The smallest shape that takes a batch and at least one dummy sequence.
-
-    Tokens go up in quarters between powers of two, so at most a fifth of a large batch is dummies.
-    """
-    real, choices = len(batch.sequences), int(batch.units.diff().max())
-    longest = max(32, 2 ** math.ceil(math.log2(batch.longest)))
-    sequences = 8 * (real // 8 + 1)
-    while (tokens := _budget(batch.tokens + sequences - real)) - batch.tokens > (sequences - real) * longest:
-        sequences += 8  # a dummy is no longer than the longest either
-    units = len(batch) + math.ceil((sequences - real) / choices)
-    return Shape(task, tokens, sequences, units, longest, choices)
-
-
-def _budget(tokens: int) -> int:
-    """The next of 64, 80, 96, 112, 128, 160, 192, 224, 256, ..."""
-    step = max(16, 2 ** (math.ceil(math.log2(max(tokens, 2))) - 3))
-    return math.ceil(tokens / step) * step
-
-
-def filled(batch: PackedBatch, shape: Shape) -> PackedBatch:
-    """A batch on the host brought to a shape.
-
-    ``targets`` gets ``lengths``, the lengths of the sequences, and ``longest``, to how many the head pads; both stay on
-    the host, where reading them costs nothing.
-    """
-    dummies = shape.sequences - len(batch.sequences)
-    lengths = [*batch.bounds.diff().tolist(), *_split(shape.tokens - batch.tokens, dummies)]
-    members = [*batch.units.diff().tolist(), *_split(dummies, shape.units - len(batch))]
-    sizes = {"unit": shape.units, "sequence": shape.sequences, "token": shape.tokens}
-    per = ALIGNED[batch.kind]
-    targets = {name: _extended(value, sizes[per[name]], IGNORED) for name, value in batch.targets.items()}
-    targets["lengths"] = torch.tensor(lengths)
-    targets["longest"] = torch.tensor(shape.choices if batch.kind == "choose" else shape.longest)
-    return replace(
-        batch, ids=_extended(batch.ids, shape.tokens, 0), bounds=_borders(lengths), units=_borders(members),
-        targets=targets, longest=shape.longest,
-    )  # fmt: skip
-
-
-def _split(total: int, parts: int) -> list[int]:
-    """A number in parts that are as equal as can be."""
-    return [total // parts + (index < total % parts) for index in range(parts)]
-
-
-def _borders(sizes: list[int]) -> Tensor:
-    return torch.tensor([0, *sizes]).cumsum(0)
-
-
-def _extended(rows: Tensor, size: int, value: int) -> Tensor:
-    return torch.cat([rows, rows.new_full((size - len(rows), *rows.shape[1:]), value)])
 
 
 class Slot:
@@ -125,7 +58,20 @@ class Slot:
         pairs = [(getattr(self.batch, name), getattr(batch, name)) for name in ("ids", "bounds", "units")]
         names = batch.targets.keys() - ({"lengths"} if self.batch.ids.is_cuda else set())
         for mine, new in [*pairs, *((self.batch.targets[name], batch.targets[name]) for name in names)]:
-            mine.copy_(new, non_blocking=True)
+            # Only from pinned memory does the copy wait for nothing.
+            mine.copy_(new.pin_memory() if mine.is_cuda else new, non_blocking=True)
+
+
+class Pending(NamedTuple):
+    """A step that was started, and the copy of its loss and gradient norm that is on its way to the host."""
+
+    number: int
+    task: str
+    rate: float
+    tokens: int
+    started: float
+    outcome: Tensor
+    arrived: Any  # a CUDA event; None on a CPU
 
 
 class GraphLearner(Learner):
@@ -136,6 +82,8 @@ class GraphLearner(Learner):
         device = self.accelerator.device
         self.capture, self.slots = capture, dict[Shape, Slot]()
         self.rate, self.outcome = torch.zeros((), device=device), torch.zeros(2, device=device)
+        self.pending: Pending | None = None
+        self.settled = 0.0
         # AdamW leaves the weights alone where this is 1: by the time the host knows of a NaN it would be too late.
         self.optimiser.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
         for group in self.optimiser.param_groups:
@@ -147,7 +95,8 @@ class GraphLearner(Learner):
     def step(self) -> None:
         """One optimiser step, of a fixed shape where the batch is in one piece."""
         task, batches = self.steps.at(self.progress.step, self.options.batch_tokens)
-        if len(batches) > 1 or batches[0].kind not in STATIC_KINDS:
+        if len(batches) > 1:
+            self.settle()
             self.optimiser.zero_grad(set_to_none=True)  # captured steps leave theirs
             return super().step()
         started, number = time.perf_counter(), self.progress.step
@@ -157,10 +106,24 @@ class GraphLearner(Learner):
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self._run(task, batches[0])
-        loss, norm = self.outcome.tolist()
+        self.progress.step += 1
+        outcome = self.outcome.to("cpu", non_blocking=True, copy=True)
+        arrived = torch.cuda.current_stream().record_event() if self.outcome.is_cuda else None
+        self.settle()  # the step before, while this one runs
+        self.pending = Pending(number, task, lr, batches[0].tokens, started, outcome, arrived)
+
+    def settle(self) -> None:
+        """Wait for the outcome of the step that was started last, check and report it."""
+        if self.pending is None:
+            return
+        (number, task, lr, tokens, started, outcome, arrived), self.pending = self.pending, None
+        if arrived is not None:
+            arrived.synchronize()
+        loss, norm = outcome.tolist()
         check_finite("loss", number, loss)
         check_finite("gradient norm", number, norm)
-        return self.note_step(task, loss, lr, batches[0].tokens, time.perf_counter() - started)
+        started, self.settled = max(started, self.settled), time.perf_counter()
+        self.note_step(number, task, loss, lr, tokens, self.settled - started)
 
     def _run(self, task: str, batch: PackedBatch) -> None:
         shape = shape_of(task, batch)
@@ -214,7 +177,8 @@ class GraphLearner(Learner):
         loss = self._backward(task, [slot.batch])
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), self.options.clip)
         self.outcome.copy_(torch.stack([loss, torch.as_tensor(norm)]))
-        self.optimiser.found_inf.copy_(~self.outcome.isfinite().all())  # type: ignore[attr-defined]
+        found: Tensor = self.optimiser.found_inf  # type: ignore[attr-defined]
+        found.logical_or_(~self.outcome.isfinite().all())  # for good: the host learns of it a step later
         self.optimiser.step()
 
 
@@ -252,7 +216,7 @@ def _obstacle(options: TrainingOptions) -> str:
         return "there is no CUDA device"
     if options.precision != "bf16":
         return "attention over sequences of any length needs 16 bits (--precision bf16)"
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if ranks.size() > 1:
         return "several processes share the run"
     return ""
 

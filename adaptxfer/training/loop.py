@@ -176,13 +176,12 @@ class Learner:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         release_memory(number)
-        self.note_step(task, value, lr, int(seen), seconds + time.perf_counter() - started)
-
-    def note_step(self, task: str, loss: float, lr: float, tokens: int, seconds: float) -> None:
-        """Count a step that is done, and report it."""
-        number = self.progress.step
-        self.watch.add(number, loss)
         self.progress.step += 1
+        self.note_step(number, task, value, lr, int(seen), seconds + time.perf_counter() - started)
+
+    def note_step(self, number: int, task: str, loss: float, lr: float, tokens: int, seconds: float) -> None:
+        """Report the outcome of 0-based step ``number``."""
+        self.watch.add(number, loss)
         self.progress.tokens += tokens
         self.progress.seconds += seconds
         self.report(
@@ -208,13 +207,19 @@ class Learner:
             AdaptxferError: if training stays at chance.
         """
         done = self.progress.step
+        saves = done in self.due or ranks.anyone(stop.is_set())
+        if saves:
+            self.settle()
         if done in self.due:
             value = self.evaluate(score)
             if self.watch.at_chance(done - 1, value, chance_score):
                 _chance(self.options, done - 1, self.report)
-        if saves := done in self.due or ranks.anyone(stop.is_set()):
+        if saves:
             self.checkpoints.save(self.progress)
         return saves
+
+    def settle(self) -> None:
+        """Take note of steps whose outcome was not waited for; there are none here."""
 
     def count(self, task: str, batches: list[PackedBatch]) -> Tensor:
         """What the summed losses of a step are divided by, at least 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +11,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from adaptxfer.data.batches import pack
 from adaptxfer.encoder import load_encoder
 from adaptxfer.errors import AdaptxferError
+from adaptxfer.modules.dual import MaskedHead
+from adaptxfer.modules.heads import HeadSpec, build_head
 from adaptxfer.training import graphs, train
-from adaptxfer.training.graphs import GraphLearner, check_graphs, filled, make_learner, shape_of
+from adaptxfer.training.graphs import GraphLearner, check_graphs, make_learner
 from adaptxfer.training.loop import Learner
-from adaptxfer.training.steps import TaskData, single_task
+from adaptxfer.training.steps import Steps, TaskData, single_task
 from tests.tiny import arrange, save_tiny
-from tests.training.toy import OPTIONS, spec, toy, toy_steps
+from tests.training.toy import OPTIONS, spec, toy, toy_data, toy_steps
 
-KINDS = ("classify", "choose", "tag", "span")
+KINDS = ("classify", "choose", "tag", "span", "retrieve", "mlm")
 # No batch is cut; gradients that are zero but for rounding (of biases under a softmax, say) stay without effect.
 OPTIONS = replace(OPTIONS, warmup=0.3, batch_tokens=10_000, epsilon=1e-4)
 
@@ -39,11 +41,22 @@ def rising():
     return lambda _: float(next(numbers))
 
 
+def made(encoder, kind="classify", method="bottleneck", how="none", dropout=0.0):
+    """A model with a head for the kind, and the weights that train."""
+    if kind != "mlm":
+        model, _, trained = arrange(encoder, method, how, spec=spec(kind, dropout))
+        return model, trained
+    model, _, _ = arrange(encoder, method, how)
+    model.heads["goal"] = MaskedHead(HeadSpec("mlm", 32), model.network.get_input_embeddings().weight)
+    return model, model.set_trainable(["goal"])
+
+
 def run(encoder, folder, monkeypatch, static, kind="classify", method="bottleneck", how="none", options=OPTIONS):
     """Losses of a short run, and the weights it leaves."""
     if static:
         monkeypatch.setattr(graphs, "make_learner", lambda *parts: GraphLearner(*parts, capture=False))
-    model, _, trained = arrange(encoder, method, how, spec=spec(kind, dropout=0.0))
+    torch.manual_seed(0)
+    model, trained = made(encoder, kind, method, how)
     events = []
     train(model, trained, toy_steps(options, kind), options, folder, rising(), events.append)
     monkeypatch.undo()
@@ -66,7 +79,37 @@ def test_equal_to_ordinary_steps(encoder, tmp_path, monkeypatch, kind, method, h
     ordinary = run(encoder, tmp_path / "a", monkeypatch, False, kind, method, how, options)
     static = run(encoder, tmp_path / "b", monkeypatch, True, kind, method, how, options)
     assert len(static[0]) == options.max_steps
-    assert_same(static, ordinary)
+    assert_same(static, ordinary, 1e-5 if kind == "retrieve" else 1e-6)  # its cosines are multiplied by 100
+
+
+def test_several_tasks_and_masked_words_in_turn(encoder, tmp_path, monkeypatch):
+    options, losses, weights = replace(OPTIONS, learning_rate=1e-3), {}, {}
+    tasks = [toy_data(name, kind, options) for name, kind in (("goal", "classify"), ("more", "span"), ("words", "mlm"))]
+    for static in (False, True):
+        if static:
+            monkeypatch.setattr(graphs, "make_learner", lambda *parts: GraphLearner(*parts, capture=False))
+        model, _ = made(encoder)
+        torch.manual_seed(0)
+        model.heads["words"] = MaskedHead(HeadSpec("mlm", 32), model.network.get_input_embeddings().weight)
+        model.heads["more"] = build_head(spec("span", 0.0), 1, "more")
+        trained, events = model.set_trainable(["goal"]), []
+        steps = Steps(tasks, np.array([0, 1, 2, 1, 0, 2, 2, 1, 0, 0]))
+        train(model, trained, steps, options, tmp_path / str(static), rising(), events.append)
+        losses[static] = [event["loss"] for event in events if event["event"] == "step"]
+        weights[static] = {name: weight.detach().clone() for name, weight in trained.items()}
+    assert_same((losses[True], weights[True]), (losses[False], weights[False]))
+
+
+def test_a_step_is_told_while_the_next_one_runs(encoder, tmp_path):
+    model, trained = made(encoder)
+    events, told = [], []
+    learner = GraphLearner(model, trained, toy_steps(OPTIONS), OPTIONS, tmp_path, events.append, capture=False)
+    for _ in range(4):  # after the second and the fourth the dev set is scored, which waits
+        learner.step()
+        told.append([event["step"] for event in events if event["event"] == "step"])
+        learner.look(lambda _: 0.5, None, threading.Event())
+    assert told == [[], [1], [1, 2], [1, 2, 3]]
+    assert learner.progress.step == 4 == len(learner.progress.losses)
 
 
 def test_steps_in_pieces_are_ordinary_among_the_others(encoder, tmp_path, monkeypatch):
@@ -104,6 +147,8 @@ def test_nan_is_told_and_does_not_reach_the_weights(encoder, tmp_path):
     before = {name: p.detach().clone() for name, p in trained.items()}
     with torch.no_grad():
         model.network.embeddings.LayerNorm.bias[3] = torch.nan
+    learner.step()
+    learner.model.network.embeddings.LayerNorm.bias[3] = 0.0  # the step after it is sound again
     with pytest.raises(AdaptxferError, match="loss of step 2 is nan"):
         learner.step()
     assert all(torch.equal(before[name], p) for name, p in trained.items())
@@ -133,7 +178,7 @@ class Reads(TorchDispatchMode):
     [*((kind, "bottleneck", "none") for kind in KINDS), ("classify", "bottleneck", "fuse"), ("tag", "lora", "stack")],
 )
 def test_no_step_waits_for_the_device(encoder, tmp_path, kind, method, how):
-    model, _, trained = arrange(encoder, method, how, spec=spec(kind, dropout=0.1))
+    model, trained = made(encoder, kind, method, how, dropout=0.1)
     steps = toy_steps(OPTIONS, kind)
     learner = GraphLearner(model, trained, steps, OPTIONS, tmp_path, lambda _: None, capture=False)
     learner.step()
@@ -144,7 +189,7 @@ def test_no_step_waits_for_the_device(encoder, tmp_path, kind, method, how):
         learner._whole("goal", slot)
     assert seen.found == []
     with Reads(set()) as ordinary:  # the check sees what it looks for
-        learner._backward("goal", [pack(toy(kind), np.arange(4))])
+        learner._backward("goal", steps.at(0, 10_000)[1])
     assert ordinary.found
 
 
@@ -166,46 +211,6 @@ def test_a_capture_that_fails_costs_no_run_that_did_not_ask_for_it(encoder, tmp_
     learner.step()
     learner.step()
     assert learner.progress.step == 2 and caplog.text.count("operation not permitted") == 1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("units", [1, 3, 8, 24])
-def test_a_batch_in_its_shape(kind, units):
-    batch = pack(toy(kind), np.arange(units))
-    shape = shape_of("goal", batch)
-    found = filled(batch, shape)
-    lengths = found.bounds.diff()
-    assert (len(found.ids), len(lengths), len(found.units) - 1) == (shape.tokens, shape.sequences, shape.units)
-    assert (
-        lengths.min() > 0 and lengths.max() <= shape.longest and lengths.tolist() == found.targets["lengths"].tolist()
-    )
-    assert found.bounds[-1] == shape.tokens and found.units[-1] == shape.sequences
-    assert found.units.diff().min() > 0 and found.units.diff().max() <= shape.choices
-    assert torch.equal(found.ids[: batch.tokens], batch.ids)
-    assert torch.equal(found.bounds[: len(batch.bounds)], batch.bounds)
-    for name, value in batch.targets.items():
-        assert (
-            torch.equal(found.targets[name][: len(value)], value) and (found.targets[name][len(value) :] == -100).all()
-        )
-
-
-def test_few_shapes_and_little_waste():
-    features = toy(units=400, seed=1)
-    data = TaskData("goal", features, 32, 1)
-    batches = [data.batches(number, 10_000)[0] for number in range(48)]
-    shapes = [shape_of("goal", batch) for batch in batches]
-    assert len(set(shapes)) <= 12
-    assert sum(shape.tokens for shape in shapes) < 1.2 * sum(batch.tokens for batch in batches)
-
-
-def test_dummies_are_no_longer_than_the_longest():
-    one = pack(toy(units=40, seed=3), np.arange(1))
-    assert one.tokens < 32
-    for tokens in (33, 100, 250, 511):
-        ids = torch.arange(tokens)
-        batch = replace(one, ids=ids, bounds=torch.tensor([0, tokens]), longest=tokens, positions=np.arange(tokens))
-        shape = shape_of("goal", batch)
-        assert shape.tokens - tokens <= (shape.sequences - 1) * shape.longest
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")

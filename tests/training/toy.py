@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from adaptxfer.data.features import IGNORED, Features, make_features
 from adaptxfer.modules.heads import HeadSpec
 from adaptxfer.training import Steps, TaskData, TrainingOptions
-from adaptxfer.training.steps import single_task
+from adaptxfer.training.steps import MaskedData, single_task
 from tests.tiny import arrange, hash_of
 
 OPTIONS = TrainingOptions(learning_rate=5e-3, max_steps=10, batch_size=4, evaluations=5, batch_tokens=64)
@@ -19,7 +19,7 @@ OPTIONS = TrainingOptions(learning_rate=5e-3, max_steps=10, batch_size=4, evalua
 def toy(kind: str = "classify", units: int = 24, seed: int = 0) -> Features:
     """Random sequences of 5 to 14 tokens; the label of a classify example is whether its second token is below 500."""
     random = np.random.default_rng(seed)
-    per = 3 if kind == "choose" else 1
+    per = {"choose": 3, "retrieve": 2}.get(kind, 1)
     lengths = random.integers(5, 15, units * per)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(4, 1000, bounds[-1]).astype(np.int32)
@@ -29,6 +29,8 @@ def toy(kind: str = "classify", units: int = 24, seed: int = 0) -> Features:
         "choose": {"label": random.integers(0, 3, units)},
         "tag": {"label": np.where(random.random(bounds[-1]) < 0.6, random.integers(0, 2, bounds[-1]), IGNORED)},
         "span": {"start": random.integers(0, 5, units), "end": random.integers(0, 5, units)},
+        "retrieve": {"side": np.arange(units * per) % 2},
+        "mlm": {},
     }[kind]
     if kind == "tag":
         targets["word"] = np.zeros(bounds[-1], np.int64)
@@ -46,7 +48,23 @@ def spec(kind: str = "classify", dropout: float = 0.1) -> HeadSpec:
 
 def toy_steps(options: TrainingOptions = OPTIONS, kind: str = "classify") -> Steps:
     """The schedule of one toy task called ``goal``."""
-    return single_task(TaskData("goal", toy(kind), options.batch_size, options.seed), options)
+    return single_task(toy_data("goal", kind, options), options)
+
+
+def toy_data(task: str, kind: str, options: TrainingOptions = OPTIONS) -> TaskData:
+    """Toy training data; for masked words with a stand-in for a tokenizer."""
+    own = {"language": "xx", "tokenizer": Words()} if kind == "mlm" else {}
+    return (MaskedData if own else TaskData)(task, toy(kind), options.batch_size, options.seed, **own)
+
+
+class Words:
+    """What masking asks of a tokenizer."""
+
+    all_special_ids: ClassVar = [0, 1, 2, 3]
+    mask_token_id = 3
+
+    def __len__(self) -> int:
+        return 1000
 
 
 class Scores:

@@ -10,9 +10,11 @@ import triton.language as tl
 from torch import Tensor
 
 from adaptxfer.kernels.parts import in_one_dtype
+from adaptxfer.kernels.reference.masked_lm import IGNORE
 from adaptxfer.kernels.tiles import Tile
 from adaptxfer.kernels.triton.parts import on_device, options, rounded
 
+NONE = tl.constexpr(IGNORE)
 TILE = Tile(1, 4096, 8, 1)
 ALIGNED = 64
 """Rows of logits start at multiples of this many numbers, whatever the vocabulary."""
@@ -45,9 +47,14 @@ def rows_kernel(
     logits_ptr, bias_ptr, labels_ptr, loss_ptr,
     V: tl.constexpr, STRIDE: tl.constexpr, COLS: tl.constexpr, BIAS: tl.constexpr, GRADIENT: tl.constexpr,
 ):  # fmt: skip
-    """Loss = log sum exp - logit of the label; logits become softmax - one at the label. One row per block."""
+    """Loss = log sum exp - logit of the label; logits become softmax - one at the label. One row per block.
+
+    Rows without a label get a loss and a gradient of 0.
+    """
     row = tl.program_id(0).to(tl.int64)
     label = tl.load(labels_ptr + row)
+    counts = label != NONE
+    label = tl.where(counts, label, 0)
     row_ptr = logits_ptr + row * STRIDE
     cols = tl.arange(0, COLS)
     whole: tl.constexpr = V // COLS * COLS
@@ -62,18 +69,18 @@ def rows_kernel(
     chosen = tl.load(row_ptr + label).to(tl.float32)
     if BIAS:
         chosen += tl.load(bias_ptr + label).to(tl.float32)
-    tl.store(loss_ptr + row, tl.log(total) + (peak - chosen))
+    tl.store(loss_ptr + row, tl.where(counts, tl.log(total) + (peak - chosen), 0.0))
     if GRADIENT:
         dtype: tl.constexpr = logits_ptr.dtype.element_ty
         tl.debug_barrier()  # the logit of the label is read before it is overwritten
         for first in range(0, whole, COLS):
             share = tl.exp(load_logits(row_ptr, bias_ptr, first + cols, V, BIAS, True) - peak) / total
             share = tl.where(first + cols == label, share - 1.0, share)
-            tl.store(row_ptr + first + cols, rounded(share, dtype))
+            tl.store(row_ptr + first + cols, rounded(tl.where(counts, share, 0.0), dtype))
         if whole < V:
             share = tl.exp(load_logits(row_ptr, bias_ptr, whole + cols, V, BIAS, False) - peak) / total
             share = tl.where(whole + cols == label, share - 1.0, share)
-            tl.store(row_ptr + whole + cols, rounded(share, dtype), mask=whole + cols < V)
+            tl.store(row_ptr + whole + cols, rounded(tl.where(counts, share, 0.0), dtype), mask=whole + cols < V)
 
 
 @torch.library.custom_op("adaptxfer::cross_entropy_rows", mutates_args={"logits"})
@@ -83,7 +90,7 @@ def cross_entropy_rows(logits: Tensor, bias: Tensor | None, labels: Tensor, grad
     Args:
         logits: (R, V), columns side by side; overwritten with d loss / d (logits + bias) if ``gradient``.
         bias: (V,) to add to every row, or None.
-        labels: (R,) int64, all between 0 and V - 1.
+        labels: (R,) int64, between 0 and V - 1, or IGNORE for a loss and a gradient of 0.
         gradient: whether to write it.
 
     Returns:
@@ -92,7 +99,7 @@ def cross_entropy_rows(logits: Tensor, bias: Tensor | None, labels: Tensor, grad
     loss = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
     with on_device(logits):
         rows_kernel[(len(logits),)](
-            logits, bias, labels, loss, V=logits.shape[1], STRIDE=logits.stride(0), COLS=TILE.cols,
+            logits, bias, labels.contiguous(), loss, V=logits.shape[1], STRIDE=logits.stride(0), COLS=TILE.cols,
             BIAS=bias is not None, GRADIENT=gradient, **options(TILE),
         )  # fmt: skip
     return loss
@@ -152,11 +159,11 @@ forward.register_autograd(_gradients, setup_context=_keep)
 
 
 def masked_lm_loss(rows: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, chunks: int) -> Tensor:
-    """As `adaptxfer.kernels.masked_lm.masked_lm_loss` for rows that all have a label, in ``chunks`` pieces.
+    """As `adaptxfer.kernels.masked_lm.masked_lm_loss`, in ``chunks`` pieces.
 
     Args:
         rows: (R, H).
-        labels: (R,) token ids below V.
+        labels: (R,) token ids below V, or IGNORE.
         weight: (V, H) decoder.
         bias: (V,) or None.
         chunks: pieces that the rows are cut into; logits exist for one at a time.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptxfer.kernels.reference.masked_lm import MaskedLm
+from adaptxfer.kernels.reference.masked_lm import IGNORE, MaskedLm
 from tests.kernels.triton.against import DTYPES, agree, draw
 
 
@@ -20,6 +20,24 @@ def test_equals_torch(device, dtype, count, words, chunks):
     labels[0] = words - 1
     inputs = draw(device, dtype, (count, 64), (words, 64), (words,), scale=0.3)
     agree(lambda r, w, b: masked_lm_loss(r, labels, w, b, chunks), plain(labels), inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_without_a_label(device, dtype):
+    from adaptxfer.kernels.triton.masked_lm import masked_lm_loss
+
+    labels = torch.tensor([5, IGNORE, 69, IGNORE, 0], device=device)
+    rows, weight, bias = (t.requires_grad_() for t in draw(device, dtype, (5, 64), (70, 64), (70,), scale=0.3))
+    found, expected = (
+        [loss.detach(), *torch.autograd.grad(loss, (rows, weight, bias))]
+        for loss in (
+            masked_lm_loss(rows, labels, weight, bias, 2),
+            masked_lm_loss(rows[::2], labels[::2], weight, bias, 1),
+        )
+    )
+    assert not found[1][1::2].any()
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-6 if dtype == torch.float32 else 2e-3)
 
 
 def test_frozen_decoder_without_bias(device):
