@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptxfer.kernels.reference.masked_lm import IGNORE, MaskedLm
-from tests.kernels.triton.against import DTYPES, agree, draw
+from tests.kernels.triton.against import DTYPES, agree, distance, draw
 
 
 def plain(labels):
@@ -32,12 +32,12 @@ def test_rows_without_a_label(device, dtype):
         [loss.detach(), *torch.autograd.grad(loss, (rows, weight, bias))]
         for loss in (
             masked_lm_loss(rows, labels, weight, bias, 2),
-            masked_lm_loss(rows[::2], labels[::2], weight, bias, 1),
+            masked_lm_loss(rows[::2], labels[::2], weight, bias, 2),
         )
     )
     assert not found[1][1::2].any()
     for one, other in zip(found, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-6 if dtype == torch.float32 else 2e-3)
+        assert distance(one, other.double()) < (1e-6 if dtype == torch.float32 else 4e-3)
 
 
 def test_frozen_decoder_without_bias(device):
