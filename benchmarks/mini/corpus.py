@@ -127,7 +127,7 @@ class Sampler:
         corpus: what to draw from.
         seed: of all draws.
         tokens: for masked words in a batch; half in translation pairs, 0.3 in single sentences, 0.2 in streams.
-        contrast: translation pairs per contrastive batch, 0 for none; every second step has one.
+        contrast: translation pairs in a batch, 0 for none.
     """
 
     def __init__(self, corpus: Corpus, seed: int, tokens: int, contrast: int) -> None:
@@ -147,7 +147,7 @@ class Sampler:
                 sequences.append(make(draw))
                 room -= sum(map(len, sequences[-1]))
         masked = sum(len(part) for parts in sequences for part in parts)
-        pairs = self._contrasted(draw) if self.contrast and step % 2 else np.zeros((0, 2), np.int64)
+        pairs = self._contrasted(draw) if self.contrast else np.zeros((0, 2), np.int64)
         sequences += [self._framed([self.corpus.sentence(n)]) for n in pairs.T.ravel()]
         lengths = np.array([sum(map(len, parts)) for parts in sequences])
         ids = np.concatenate([part for parts in sequences for part in parts]).astype(np.int64)

@@ -1,10 +1,12 @@
 """Pre-train a small multilingual encoder, on two CPU cores or a GPU's worth of patience.
 
     python -m benchmarks.mini.pretrain CORPUS FOLDER --variant mlm
+    python -m benchmarks.mini.pretrain CORPUS OTHER --variant align --start FOLDER/export
     python -m benchmarks.mini.pretrain CORPUS FOLDER --variant mlm --decay-steps 800
 
-The learning rate warms up and then stays, so the length need not be known: the second line goes on from the last
-checkpoint, lets the rate fall to zero, and ends. FOLDER/export is an encoder for ``--model``.
+The learning rate warms up and then stays, so the length need not be known: the last line goes on from the last
+checkpoint, lets the rate fall to zero, and ends. FOLDER/export is an encoder for ``--model``; the second line trains a
+copy of it further, on translations, as InfoXLM began with XLM-R.
 """
 
 from __future__ import annotations
@@ -21,14 +23,15 @@ import torch
 
 from adaptxfer.embedded import encoder_dir
 from adaptxfer.errors import AdaptxferError, use_error
-from adaptxfer.files import read_json, write_json
+from adaptxfer.files import file_hash, read_json, write_json
+from adaptxfer.modules.weights import load_into
 from adaptxfer.training.checkpoint import Checkpoints, Progress
 from adaptxfer.training.loop import Interrupted, graceful
 from adaptxfer.training.memory import release_memory
 from adaptxfer.training.watch import check_finite
 from benchmarks.mini.corpus import Corpus, Sampler, load_corpus
 from benchmarks.mini.objectives import held_out_losses, losses
-from benchmarks.mini.start import copy_tokenizer, network, train_tokenizer, translation_embeddings
+from benchmarks.mini.start import copy_tokenizer, network, train_tokenizer
 
 LOG_EVERY, SAVE_EVERY = 50, 250
 
@@ -38,7 +41,7 @@ class Recipe:
     """All that a training result depends on, besides the text and how long it goes on.
 
     ``mlm``: masked words of sentences, streams and translation pairs (XLM-R's kind of objective, with TLM).
-    ``align``: besides, the contrast of translations, and embeddings that start from a factorisation of the pairs.
+    ``align``: besides, the contrast of translations (InfoXLM).
     """
 
     variant: str = "mlm"
@@ -46,7 +49,7 @@ class Recipe:
     layers: int = 5
     width: int = 256
     tokens: int = 4096  # for masked words, per step
-    contrast: int = 128  # pairs, every second step of `align`
+    contrast: int = 128  # pairs per step of `align`
     share: float = 0.2  # of words masked
     learning_rate: float = 1e-3
     warmup: int = 300  # steps
@@ -66,9 +69,10 @@ class Run:
         corpus_file: see `benchmarks.mini.corpus.read_lines`.
         folder: of the run; what is there is continued.
         recipe: must be the one the folder began with.
+        start: weights to begin with, an exported encoder of the same shape; None for random ones.
     """
 
-    def __init__(self, corpus_file: Path, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, corpus_file: Path, folder: Path, recipe: Recipe, start: Path | None = None) -> None:
         self.folder, self.recipe = folder, recipe
         known = folder / "recipe.json"
         if known.exists() and read_json(known, "recipe") != asdict(recipe):
@@ -87,8 +91,8 @@ class Run:
         found, damaged = self.checkpoints.load_latest()
         for sentence in damaged:
             print(sentence)
-        if found is None and recipe.variant == "align":
-            self._start_from_translations()
+        if found is None and start is not None:
+            self._begin_with(start / "model.safetensors")
         self.progress = found or Progress()
 
     def _tokenizer(self, corpus_file: Path) -> Any:
@@ -100,12 +104,9 @@ class Run:
         train_tokenizer(corpus_file, folder, self.recipe.pieces, self.recipe.seed)
         return copy_tokenizer(folder, self.folder / "export")
 
-    def _start_from_translations(self) -> None:
-        table = self.model.roberta.embeddings.word_embeddings.weight
-        words, width = map(int, table.shape)
-        vectors = translation_embeddings(self.corpus, words, width, self.recipe.seed)
-        with torch.no_grad():
-            table.copy_(torch.where(vectors.norm(dim=1, keepdim=True) > 0, vectors, table))
+    def _begin_with(self, weights: Path) -> None:
+        load_into(dict(self.model.named_parameters()), weights)
+        write_json(self.folder / "start.json", {"sha256": file_hash(weights)})
 
     def decay(self, steps: int | None) -> tuple[int, int] | None:
         """Where the learning rate begins to fall and over how many steps; asked for once, then remembered."""
@@ -194,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--start", type=Path, help="an exported encoder to begin with")
     parser.add_argument("--decay-steps", type=int, help="let the learning rate fall to zero over so many steps; end")
     parser.add_argument("--max-steps", type=int, help="stop at this step")
     parser.add_argument("--max-minutes", type=float, help="stop after so many minutes")
@@ -203,7 +205,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     recipe = Recipe(**{name: given[name] for name in asdict(Recipe())})
     try:
-        run = Run(given["corpus"], given["folder"], recipe)
+        run = Run(given["corpus"], given["folder"], recipe, given["start"])
         run.train(given["decay_steps"], given["max_steps"], given["max_minutes"])
     except AdaptxferError as error:
         parser.exit(error.code, f"{error}\n")

@@ -1,4 +1,4 @@
-"""What training starts from: the tokenizer, the shape of the network, and its first embeddings."""
+"""What training starts from: the tokenizer and a network with random weights."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks.mini.corpus import Corpus, read_lines
-
-EMBEDDING_STD = 0.04
-"""Root mean square of the entries of an embedding that comes from translations; the rest start at 0.02."""
+from benchmarks.mini.corpus import read_lines
 
 
 def train_tokenizer(corpus: Path, folder: Path, pieces: int, seed: int) -> Any:
@@ -84,29 +79,3 @@ def network(words: int, layers: int, width: int, seed: int) -> Any:
             attention_probs_dropout_prob=0.0,
         )
     )
-
-
-def translation_embeddings(corpus: Corpus, words: int, width: int, seed: int) -> Tensor:
-    """(words, width): tokens that stand in the same translation pairs start close to each other.
-
-    The left singular vectors, scaled by the square roots of the singular values, of the tf-idf matrix of tokens by
-    pairs: cross-lingual latent semantic indexing (Dumais et al. 1997). Tokens that no pair contains get zeros.
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.linalg import svds
-
-    pairs = np.concatenate(list(corpus.pairs.values()))
-    sides = [[corpus.sentence(n) for n in pair] for pair in pairs]
-    tokens = np.concatenate([part for pair in sides for part in pair])
-    columns = np.repeat(np.arange(len(pairs)), [sum(map(len, pair)) for pair in sides])
-    counts: Any = coo_matrix((np.ones(len(tokens), np.float32), (tokens, columns)), shape=(words, len(pairs)))
-    counts.sum_duplicates()
-    rarity = np.log(len(pairs) / np.maximum(1, np.bincount(counts.row, minlength=words)))
-    counts.data = ((1 + np.log(counts.data)) * rarity[counts.row]).astype(np.float32)
-    size = np.sqrt(np.bincount(counts.col, counts.data**2, len(pairs)))
-    counts.data /= np.maximum(1e-9, size)[counts.col].astype(np.float32)
-    start = np.random.default_rng(seed).standard_normal(min(counts.shape)).astype(np.float32)
-    solve: Any = svds
-    vectors, values, _ = solve(counts.tocsr(), k=width, v0=start, tol=1e-2, return_singular_vectors="u")
-    scaled = torch.from_numpy(vectors * np.sqrt(values))
-    return torch.nn.functional.normalize(scaled, dim=1) * EMBEDDING_STD * width**0.5
