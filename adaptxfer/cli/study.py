@@ -199,7 +199,11 @@ def study_scale(
 def study_domain(
     to: Annotated[str, typer.Option("--to", help="Target task.")],
     axes: Annotated[
-        str, typer.Option(help="question-type, answer-type, length, NAME:FILE (item_id or title, and slice).")
+        str,
+        typer.Option(
+            help="question-type, answer-type, length, answer-length, position, overlap; domain (FLORES-200); "
+            "or NAME:FILE (item_id or title, and slice). Several are also looked at together."
+        ),
     ] = "",
     shifted: Annotated[str | None, typer.Option(help="A slice that the records name.")] = None,
     reference: Annotated[str | None, typer.Option(help="The slice it stands against.")] = None,

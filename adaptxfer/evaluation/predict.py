@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from adaptxfer.metrics.squad import exact_match, f1
 from adaptxfer.modules.model import AdaptedModel
 from adaptxfer.tasks.examples import ChooseExample, ClassifyExample, SpanExample, TagExample
 from adaptxfer.tasks.spec import TaskSpec
+
+WORDS = re.compile(r"\w+")
 
 
 def predict(
@@ -108,12 +111,21 @@ def _span_record(example: SpanExample, found: decode.SpanPrediction) -> Record:
         "null_difference": round(found.null_difference, 5),
         "question": example.question,
         "context_words": len(example.context.split()),
+        "overlap": round(_overlap(example), 3),
     }
+    if gold and example.answers[0].start >= 0:
+        record["position"] = round(example.answers[0].start / max(1, len(example.context)), 3)
     if example.title:
         record["cluster"] = example.title
     if gold:  # per example with the English normaliser; the task's own metric is computed over all records
         record |= {"exact": exact_match(found.text, gold), "f1": round(f1(found.text, gold), 5)}
     return record
+
+
+def _overlap(example: SpanExample) -> float:
+    """Share of the question's different words that the context holds too, 0 to 1."""
+    asked = set(WORDS.findall(example.question.lower()))
+    return len(asked & set(WORDS.findall(example.context.lower()))) / max(1, len(asked))
 
 
 def _rows(features: Features, scores: np.ndarray) -> dict[int, np.ndarray]:

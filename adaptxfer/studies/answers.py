@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from adaptxfer.studies.stats.estimate import Estimate
 from adaptxfer.studies.stats.seeds import t_interval
 from adaptxfer.studies.stats.trend import slope
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
+
+ItemsOf = Callable[[Row], Items | None]
 
 FEW_CLUSTERS = 10
 """With fewer clusters in a slice a bootstrap interval says nothing."""
@@ -126,7 +128,7 @@ def slice_shift(
     intermediate: str,
     target: str,
     slices: tuple[str, str],
-    items_of: Callable[[Row], Items | None],
+    items_of: ItemsOf,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Estimate:
@@ -147,31 +149,73 @@ def slice_shift(
     Raises:
         AdaptxferError: if a run or its items are missing.
     """
-    one, other = (_slice(table, target, part) for part in slices)
-    seeds = sorted(set(one.seeds(intermediate)) & set(other.seeds(intermediate)))
+    both = slice_tally(table, target, slices, [intermediate], items_of)
+    signs = [(1 if name != NONE else -1) * (1 if part == 0 else -1) for part, name, _ in both.systems]
+    weights = np.array(signs)[:, None] / (len(signs) / 4)
+    drawn = resample(both.tally.sums(), weights, resamples, derived_seed(seed, target), both.strata())
+    found = t_interval(float(drawn.effects.mean()), [drawn.spread(0)], both.fewest)
+    return found if both.fewest >= FEW_CLUSTERS else replace(found, low=math.nan, high=math.nan, p=math.nan)
+
+
+@dataclass(frozen=True)
+class SliceTally:
+    """Items of two slices within clusters, for every run.
+
+    Args:
+        tally: sums by cluster, system and language.
+        systems: slice (0 the shifted one, 1 the reference), intermediate and seed.
+        languages: that all runs have.
+        members: clusters of each slice.
+    """
+
+    tally: Tally
+    systems: tuple[tuple[int, str, int], ...]
+    languages: tuple[str, ...]
+    members: tuple[set[str], set[str]]
+
+    @property
+    def fewest(self) -> int:
+        """Clusters of the smaller slice."""
+        return min(map(len, self.members))
+
+    def strata(self) -> np.ndarray | None:
+        """Which clusters are of the shifted slice (C,), where none lies in both."""
+        one, other = self.members
+        return None if one & other else np.array([name in one for name in self.tally.names()])
+
+
+def slice_tally(
+    table: RecordTable, target: str, slices: tuple[str, str], names: Sequence[str], items_of: ItemsOf
+) -> SliceTally:
+    """The items of the runs without and with each of some intermediates, of the seeds that all of them share.
+
+    Raises:
+        AdaptxferError: if a run or its items are missing.
+    """
+    one, other = (slice_pairs(table, target, part) for part in slices)
+    seeds = sorted(set.intersection(*(set(p.seeds(name)) for p in (one, other) for name in names)))
     languages = [language for language in one.languages if language in other.languages]
     if not seeds or not languages:
-        raise data_error(f"{intermediate} -> {target} lacks runs of both slices.", "Score both slices in every run.")
-    systems = [(part, name, s) for part in (0, 1) for name in (NONE, intermediate) for s in seeds]
+        raise data_error(f"{names[0]} -> {target} lacks runs of both slices.", "Score both slices in every run.")
+    systems = [(part, name, s) for part in (0, 1) for name in (NONE, *names) for s in seeds]
     tally, members = Tally(len(systems), len(languages)), (set[str](), set[str]())
     for r, (part, name, s) in enumerate(systems):
         pairs = (one, other)[part]
         for k, language in enumerate(languages):
             items = items_of(pairs.rows[name, s][pairs.languages.index(language)])
             if items is None:
-                raise data_error(f"{intermediate} -> {target} has no items in {language}.", "Give scores of items.")
+                raise data_error(f"{name} -> {target} has no items in {language}.", "Give scores of items.")
             tally.add(r, k, items.clusters, items.above, items.below)
             members[part].update(items.clusters)
-    weights = [(1 if name != NONE else -1) * (1 if part == 0 else -1) / len(seeds) for part, name, _ in systems]
-    strata = None if members[0] & members[1] else np.array([name in members[0] for name in tally.names()])
-    drawn = resample(tally.sums(), np.array(weights)[:, None], resamples, derived_seed(seed, target), strata)
-    fewest = min(map(len, members))
-    found = t_interval(float(drawn.effects.mean()), [drawn.spread(0)], fewest)
-    return found if fewest >= FEW_CLUSTERS else replace(found, low=math.nan, high=math.nan, p=math.nan)
+    return SliceTally(tally, tuple(systems), tuple(languages), members)
 
 
-def _slice(table: RecordTable, target: str, part: str) -> Pairs:
-    """The paired runs of one slice of a target."""
+def slice_pairs(table: RecordTable, target: str, part: str) -> Pairs:
+    """The paired runs of one slice of a target.
+
+    Raises:
+        AdaptxferError: if there are none.
+    """
     rows = [replace(row, slice=WHOLE) for row in table.rows if row.target_task == target and row.slice == part]
     if not rows:
         known = sorted({row.slice for row in table.rows if row.target_task == target})

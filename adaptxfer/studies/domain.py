@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
-from adaptxfer.console import Cell, Table
-from adaptxfer.errors import data_error
+from adaptxfer.console import Table
+from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import derived_seed
-from adaptxfer.studies.answers import slice_shift
+from adaptxfer.studies.answers import ItemsOf, slice_pairs, slice_shift
+from adaptxfer.studies.domain_views import axes_table, language_maps, line_plots, robust_table, shift_plots, sizes_table
 from adaptxfer.studies.gain import LEAST_SEEDS, POOLED_CELLS, resample_pairs
-from adaptxfer.studies.items import Items, load_items
+from adaptxfer.studies.items import load_items
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.pairs import APART, Pairs
-from adaptxfer.studies.plots import Forest, HeatMap, Line, Plot
+from adaptxfer.studies.plots import Plot
 from adaptxfer.studies.report import Claim, Report
+from adaptxfer.studies.robust import FEW, AgainstLine, Coefficient, against_line, all_axes
 from adaptxfer.studies.slices import axis_labels, sliced
 from adaptxfer.studies.stats.correction import holm
 from adaptxfer.studies.stats.estimate import (
@@ -31,13 +34,12 @@ from adaptxfer.studies.stats.estimate import (
     Estimate,
 )
 from adaptxfer.studies.stats.seeds import Spread, equivalence, paired_spread, t_interval
-from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
+from adaptxfer.studies.table import NONE, RecordTable
 
 CLUSTERS_NEEDED, ITEMS_NEEDED = 30, 200
 """Fewest clusters and items in each of two slices."""
 
 QUESTION = "Does the gain of an intermediate task on {} survive a shift, that is, change by less than {:g} points?"
-ItemsOf = Callable[[Row], Items | None]
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,18 @@ def domain_study(
     """
     if target not in table.values("target_task"):
         raise data_error(f"The records hold no run on {target}.", f"They have {', '.join(_targets(table))}.")
-    found = _of_slices(table, target, "slice", [slices], items_of, resamples) if slices else []
+    items_of = cache(items_of)
+    looked = _Looked()
+    if slices:
+        looked.at(table, target, "slice", [slices], items_of, resamples)
+    labelled: dict[str, dict[str, str]] = {}
     for axis in axes:
         name, labels = axis_labels(axis, table, target)
+        labelled[name] = labels
         rows, load, sizes = sliced(table, target, labels, items_of)
         pairs = [(part, f"not {part}") for part in dict.fromkeys(labels.values()) if f"not {part}" in sizes]
-        found += _of_slices(rows, target, name, pairs, load, resamples, sizes)
-    found += _of_chain(table, chain, items_of, resamples)
+        looked.at(rows, target, name, pairs, load, resamples, sizes)
+    found = [*looked.shifts, *_of_chain(table, chain, items_of, resamples)]
     if not found:
         raise data_error("There is nothing to compare.", "Give --axes, --shifted and --reference, or --chain.")
     options = {"target": target, "margin": margin, "resamples": resamples, "axes": list(axes), "chain": list(chain)}
@@ -107,11 +114,19 @@ def domain_study(
         "All of MLQA, XQuAD, TyDiQA and SQuAD is Wikipedia: slices differ in topic and form, not in genre.",
         "squad_v1 and squad_v2 as intermediate of a target that trains on SQuAD are the same data (same-source).",
     ]
+    together: list[Coefficient] = []
+    if len(labelled) > 1:
+        try:
+            together = all_axes(table, target, labelled, items_of)
+            notes += [] if together else [f"No two slices have {FEW} clusters: the axes are not looked at together."]
+        except AdaptxferError as error:
+            notes.append(f"The axes are not looked at together: {error.message}")
     claims = _claims(found, target, margin)
-    return Report(
-        "domain", QUESTION.format(target, margin), table, claims, (_sizes(found),),
-        _plots(found, [claim.verdict for claim in claims], table, target, margin), tuple(notes), options,
-    )  # fmt: skip
+    views = [sizes_table(found), *axes_table(together, CLUSTERS_NEEDED, ITEMS_NEEDED)]
+    views += [*robust_table(looked.lines, CLUSTERS_NEEDED), *looked.maps]
+    plots = shift_plots(found, [claim.verdict for claim in claims], table, target, margin)
+    plots |= line_plots(looked.lines) | looked.plots
+    return Report("domain", QUESTION.format(target, margin), table, claims, tuple(views), plots, tuple(notes), options)
 
 
 def _targets(table: RecordTable) -> list[str]:
@@ -123,21 +138,36 @@ def _intermediates(table: RecordTable, target: str) -> list[str]:
     return [name for name in dict.fromkeys(row.intermediate for row in rows) if name != NONE]
 
 
-def _of_slices(
-    table: RecordTable, target: str, axis: str, pairs: Sequence[tuple[str, str]], items_of: ItemsOf, resamples: int,
-    sizes: dict[str, int] | None = None,
-) -> list[Shift]:  # fmt: skip
-    found = []
-    for slices in pairs:
-        fewest = min(sizes[part] for part in slices) if sizes else ITEMS_NEEDED
-        for name in _intermediates(table, target):
-            estimate = slice_shift(table, name, target, slices, items_of, resamples)
-            few = [f"{CLUSTERS_NEEDED} clusters"] if estimate.n_units < CLUSTERS_NEEDED else []
-            few += [f"{ITEMS_NEEDED} questions, not {fewest}"] if fewest < ITEMS_NEEDED else []
-            why = f"a slice needs {' and '.join(few)}" if few else ""
-            spread = Spread(estimate.error**2, max(1, estimate.n_units - 1))
-            found.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
-    return found
+@dataclass
+class _Looked:
+    """What slices have shown so far."""
+
+    shifts: list[Shift] = field(default_factory=list)
+    lines: dict[tuple[str, str, str], AgainstLine] = field(default_factory=dict)
+    maps: list[Table] = field(default_factory=list)
+    plots: dict[str, Plot] = field(default_factory=dict)
+
+    def at(
+        self, table: RecordTable, target: str, axis: str, pairs: Sequence[tuple[str, str]], items_of: ItemsOf,
+        resamples: int, sizes: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Look at slices of one axis, each against its reference."""
+        names = _intermediates(table, target)
+        for slices in pairs:
+            fewest = min(sizes[part] for part in slices) if sizes else ITEMS_NEEDED
+            for name in names:
+                estimate = slice_shift(table, name, target, slices, items_of, resamples)
+                few = [f"{CLUSTERS_NEEDED} clusters"] if estimate.n_units < CLUSTERS_NEEDED else []
+                few += [f"{ITEMS_NEEDED} questions, not {fewest}"] if fewest < ITEMS_NEEDED else []
+                why = f"a slice needs {' and '.join(few)}" if few else ""
+                spread = Spread(estimate.error**2, max(1, estimate.n_units - 1))
+                self.shifts.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
+            if line := against_line(table, target, slices, names, items_of, resamples):
+                self.lines[axis, *slices] = line
+        parts = dict.fromkeys(part for slices in pairs for part in (slices[:1] if sizes else slices))
+        maps, plots = language_maps(axis, {part: slice_pairs(table, target, part) for part in parts})
+        self.maps += maps
+        self.plots |= plots
 
 
 def _of_chain(table: RecordTable, chain: Sequence[str], items_of: ItemsOf, resamples: int) -> list[Shift]:
@@ -211,47 +241,3 @@ def survives(shift: Shift, p: float, margin: float) -> str:
     if estimate.high < -margin or estimate.low > margin:
         return CONTRADICTED
     return UNDERPOWERED if estimate.half_width > margin else INCONCLUSIVE
-
-
-def _sizes(found: Sequence[Shift]) -> Table:
-    """How the shifts lie over intermediates, one line a slice."""
-    rows: list[list[Cell]] = []
-    for axis, slices in dict.fromkeys((s.axis, s.slices) for s in found):
-        mine = [s for s in found if (s.axis, s.slices) == (axis, slices)]
-        values = [s.estimate.value for s in mine]
-        ends = [f"{min(values):+.1f}", f"{float(np.mean(values)):+.1f}", f"{max(values):+.1f}"]
-        rows.append([axis, *slices, *ends, min(s.estimate.n_units for s in mine), "yes" if mine[0].enough else "no"])
-    numbers = [(name, "right") for name in ("least", "mean", "most", "n")]
-    columns = ["axis", "slice", "against", *numbers, "enough"]
-    return Table("Shifts of the gain over intermediates", columns, rows, "points; n: clusters, or seeds of a data set")
-
-
-def _plots(
-    found: Sequence[Shift], verdicts: Sequence[str], table: RecordTable, target: str, margin: float
-) -> dict[str, Plot]:
-    lines = []
-    for shift, said in zip(found, verdicts, strict=True):
-        e, label = shift.estimate, f"{shift.intermediate}: {shift.slices[0]} against {shift.slices[1]}"
-        lines.append(Line(label, e.value, e.low, e.high, said))
-    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict (blue: the same, orange: not)"
-    title = "Gain on a slice minus gain on its reference"
-    plots: dict[str, Plot] = {"shifts": Forest(title, lines, "points", margin, caption)}
-    return plots | _pair_maps(table, target)
-
-
-def _pair_maps(table: RecordTable, target: str) -> dict[str, Plot]:
-    """Gains by language of the context and of the question, where the languages are pairs."""
-    mine = [row for row in table.rows if row.target_task == target and row.slice == WHOLE]
-    if not any("-" in row.language for row in mine):
-        return {}
-    plots: dict[str, Plot] = {}
-    for pairs in paired(RecordTable(tuple(mine))):
-        sides = [(language.split("-")[0], language.split("-")[-1]) for language in pairs.languages]
-        names = sorted({name for both in sides for name in both})
-        for label in pairs.labels():
-            values = np.full((len(names), len(names)), np.nan)
-            for (one, other), gain in zip(sides, pairs.differences(label).mean(1), strict=True):
-                values[names.index(one), names.index(other)] = gain
-            title = f"Gain of {label} on {target} by context (rows) and question (columns)"
-            plots[f"pairs-{label}"] = HeatMap(title, names, names, values)
-    return plots

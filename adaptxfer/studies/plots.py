@@ -83,14 +83,18 @@ class Forest:
 
 @dataclass(frozen=True)
 class Points:
-    """Points by group, joined within a group or with a straight line fitted; ``labels`` stand beside single points."""
+    """Points by group, joined within a group or with a straight line fitted; ``labels`` stand beside single points.
+
+    ``fitted`` may name the groups that get a line; ``level`` draws one at zero.
+    """
 
     title: str
     x: str
     y: str
     groups: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     joined: bool = False
-    fitted: bool = False
+    fitted: bool | tuple[str, ...] = False
+    level: bool = True
     labels: Mapping[str, Sequence[str]] | None = None
     errors: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None
     diagonal: bool = False
@@ -218,7 +222,8 @@ def _points(axes: Axes, plot: Points) -> None:
             axes.errorbar(x, y, np.stack([low, high]), fmt="none", ecolor=colour, elinewidth=1, capsize=2)
         for text, a, b in zip((plot.labels or {}).get(name, ()), x, y, strict=False):
             axes.annotate(text, (a, b), xytext=(4, 3), textcoords="offset points", fontsize=7)
-        if plot.fitted and len(set(x)) > 1:
+        drawn = plot.fitted if isinstance(plot.fitted, bool) else name in plot.fitted
+        if drawn and len(set(x)) > 1:
             slope, level = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
             axes.plot(ends, slope * ends + level, color=colour, linewidth=1)
@@ -228,7 +233,7 @@ def _points(axes: Axes, plot: Points) -> None:
     if plot.diagonal:
         ends = (*axes.get_xlim(), *axes.get_ylim())
         axes.plot((min(ends), max(ends)), (min(ends), max(ends)), color="#999999", linewidth=0.8, zorder=0)
-    else:
+    elif plot.level:
         axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
     axes.set_xlabel(plot.x, fontsize=9)
     axes.set_ylabel(plot.y, fontsize=9)

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,29 +65,21 @@ def answer_type(answer: str) -> str:
     return "name" if telling and len(capital) == len(telling) else "phrase"
 
 
-def _thirds(values: Mapping[str, float]) -> Labels:
-    low, high = np.quantile(list(values.values()), [1 / 3, 2 / 3])
-    return {key: "short" if v <= low else "medium" if v <= high else "long" for key, v in values.items()}
-
-
-def _questions(records: Mapping[str, Any]) -> Labels:
-    return {key: question_type(r["question"]) for key, r in records.items()}
-
-
-def _answers(records: Mapping[str, Any]) -> Labels:
-    return {key: answer_type(r["gold"][0]) for key, r in records.items() if r["gold"]}
-
-
-def _lengths(records: Mapping[str, Any]) -> Labels:
-    return _thirds({key: r["context_words"] for key, r in records.items()})
-
-
-AXES: Mapping[str, Callable[[Mapping[str, Any]], Labels]] = {
-    "question-type": _questions,
-    "answer-type": _answers,
-    "length": _lengths,
+THIRDS = {
+    "words": ("short", "medium", "long"),
+    "place": ("early", "middle", "late"),
+    "share": ("low", "middle", "high"),
 }
-"""Axes that need no file. Length: thirds of the number of words of the English context."""
+
+
+def _thirds(values: Mapping[str, float | None], what: str) -> Labels:
+    """Thirds of the items by a number that each has."""
+    if not values or None in values.values():
+        told = "The predictions are from before this was written down."
+        raise data_error(told, "Score the run again with --fresh, or give slices as NAME:FILE.")
+    low, high = np.quantile(list(values.values()), [1 / 3, 2 / 3])  # type: ignore[arg-type]
+    names = THIRDS[what]
+    return {key: names[int(v > low) + int(v > high)] for key, v in values.items()}  # type: ignore[operator]
 
 
 def english_records(table: RecordTable, target: str) -> dict[str, Any]:
@@ -96,17 +88,58 @@ def english_records(table: RecordTable, target: str) -> dict[str, Any]:
     Raises:
         AdaptxferError: if there are none, or they are from before predictions carried the question.
     """
-    rows = [
-        row for row in table.rows if row.target_task == target and row.language == ENGLISH and row.study not in APART
-    ]
-    paths = [Path(row.items) for row in rows if row.items.endswith(".jsonl")]
-    if not paths:
+    records = _predictions(table, target, [ENGLISH])
+    if not records:
         raise data_error(f"The records have no English predictions on {target}.", "Score it in English too.")
-    records = {str(r["id"]): r for r in Run(paths[0].parent.parent).read_predictions(ENGLISH)}
     if any("question" not in r for r in records.values()):
         told = f"The predictions on {target} hold no question: it is no question answering, or they are from before."
         raise data_error(told, "Score the run again with --fresh, or give slices as NAME:FILE.")
     return records
+
+
+def sentence_domains(table: RecordTable, target: str) -> Labels:
+    """The domain of each item as its data says it, which FLORES-200's metadata does; the same in every language.
+
+    Raises:
+        AdaptxferError: if no prediction names a domain.
+    """
+    records = _predictions(table, target, list(dict.fromkeys(row.language for row in table.rows)))
+    found = {key: str(r["domain"]) for key, r in records.items() if r.get("domain")}
+    if not found:
+        hint = (
+            "FLORES-200's metadata_dev.tsv and metadata_devtest.tsv belong beside its folders; then score with --fresh."
+        )
+        raise data_error(f"The predictions on {target} name no domains.", hint)
+    return found
+
+
+def _predictions(table: RecordTable, target: str, languages: Sequence[str]) -> dict[str, Any]:
+    """Predictions of any run on a target by item id, in the first of the languages that has some."""
+    for language in languages:
+        for row in table.rows:
+            if (row.target_task, row.language) == (target, language) and row.items.endswith(".jsonl"):
+                if row.study not in APART:
+                    run = Run(Path(row.items).parent.parent)
+                    return {str(r["id"]): r for r in run.read_predictions(language)}
+    return {}
+
+
+AXES: Mapping[str, Callable[[RecordTable, str], Labels]] = {
+    "question-type": lambda table, target: _each(table, target, lambda r: question_type(r["question"])),
+    "answer-type": lambda table, target: _each(table, target, lambda r: answer_type(r["gold"][0])),
+    "length": lambda table, target: _thirds(_each(table, target, lambda r: r["context_words"]), "words"),
+    "answer-length": lambda table, target: _thirds(_each(table, target, lambda r: len(r["gold"][0].split())), "words"),
+    "position": lambda table, target: _thirds(_each(table, target, lambda r: r.get("position")), "place"),
+    "overlap": lambda table, target: _thirds(_each(table, target, lambda r: r.get("overlap")), "share"),
+    "domain": sentence_domains,
+}
+"""Axes that need no file, from the English side. Length: words of the context; position: where in it the answer begins;
+overlap: share of the question's words that it holds; domain: what the data says of each sentence."""
+
+
+def _each(table: RecordTable, target: str, of: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+    """Something about each English question that has an answer."""
+    return {key: of(r) for key, r in english_records(table, target).items() if r["gold"]}
 
 
 def axis_labels(axis: str, table: RecordTable, target: str) -> tuple[str, Labels]:
@@ -124,7 +157,7 @@ def axis_labels(axis: str, table: RecordTable, target: str) -> tuple[str, Labels
     if not colon:
         if name not in AXES:
             raise use_error(f"There is no axis {name!r}.", f"{nearest(name, AXES)} Others are given as NAME:FILE.")
-        return name, AXES[name](english_records(table, target))
+        return name, AXES[name](table, target)
     labels, by_title = read_slices(Path(path))
     if by_title:
         records = english_records(table, target)

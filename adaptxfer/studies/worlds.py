@@ -50,6 +50,7 @@ class World:
         checkpoints: checkpoints of each intermediate.
         clusters: clusters (articles) of items for each slice; 0 makes no items.
         per_cluster: items of each cluster.
+        level_sd: of scores between languages, where there are clusters.
         cluster_sd: of the gain between clusters.
         item_sd: of the gain between items of a cluster.
         ladders: ladders of model sizes.
@@ -75,6 +76,7 @@ class World:
     checkpoints: int = 1
     clusters: int = 0
     per_cluster: int = 10
+    level_sd: float = 0.0
     cluster_sd: float = 8.0
     item_sd: float = 25.0
     ladders: tuple[str, ...] = ("xlmr",)
@@ -288,6 +290,7 @@ class _ClusterItems:
         self.cluster = np.repeat(np.arange(count), world.per_cluster)
         self.shifted = self.cluster >= world.clusters
         self.base = generator.normal(60, 20, (world.languages, len(self.cluster)))
+        self.base += world.level_sd * np.linspace(-1, 1, world.languages)[:, None] if world.level_sd else 0.0
         names = {WHOLE: slice(None), REFERENCE: ~self.shifted, SHIFTED: self.shifted}
         self.parts = {part: np.arange(len(self.cluster))[chosen] for part, chosen in names.items()}
         self.ids = {part: [f"{target}-q{j}" for j in places] for part, places in self.parts.items()}

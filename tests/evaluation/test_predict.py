@@ -42,7 +42,8 @@ def test_tag_gives_a_tag_for_every_word(predicted) -> None:
 def test_span_gives_words_of_the_context(predicted) -> None:
     for example, record in zip(*predicted("facts")[::2], strict=True):
         assert record["predicted"] in example.context
-        assert set(record) == {"id", "gold", "predicted", "null_difference", "question", "context_words", "exact", "f1"}
+        assert {"id", "gold", "predicted", "null_difference", "question", "exact", "f1"} <= set(record)
+        assert 0 <= record["overlap"] <= 1 and 0 <= record["position"] < 1
         assert record["question"] == example.question and record["context_words"] == len(example.context.split())
         assert 0 <= record["exact"] <= record["f1"] <= 100
 

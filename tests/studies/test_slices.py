@@ -62,6 +62,7 @@ class Written:
             title = f"Article {j // EACH}" if language == "en" else f"Artikel {j // EACH}"
             lines.append({"id": str(j), "gold": [ANSWERS[j % 4]], "predicted": "", "exact": right, "f1": right,
                           "question": ASKED[j % 4] if language == "en" else "?", "context_words": 50 + j // EACH,
+                          "position": (j * 7 % 100) / 100, "overlap": (j * 11 % 100) / 100,
                           "cluster": title})  # fmt: skip
         path = self.root / f"evaluate-xquad-{name}{seed}" / "predictions" / f"{language}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +83,30 @@ def test_labels_are_those_of_english_and_partition_the_items(tmp_path: Path) -> 
     assert set(parts["who"].ids) & set(parts["not who"].ids) == set()  # type: ignore[union-attr]
     assert set(axis_labels("length", table, "xquad")[1].values()) == {"short", "medium", "long"}
     assert set(axis_labels("answer-type", table, "xquad")[1].values()) == {"name", "date", "number", "phrase"}
+
+
+@pytest.mark.parametrize(
+    ("axis", "parts"),
+    [
+        ("position", {"early", "middle", "late"}),
+        ("overlap", {"low", "middle", "high"}),
+        ("answer-length", {"short", "medium"}),
+    ],
+)
+def test_axes_of_form(tmp_path: Path, axis: str, parts: set[str]) -> None:
+    assert set(axis_labels(axis, Written(tmp_path).table, "xquad")[1].values()) == parts
+
+
+def test_all_axes_at_once_in_the_report(tmp_path: Path) -> None:
+    table = Written(tmp_path, extra=0.3).table
+    report = domain_study(table, "xquad", resamples=200, axes=["question-type", "position"])
+    views = {view.title: view for view in report.views}
+    rows = {(row[1], row[2], row[3]): row for row in views["All axes at once"].rows}
+    assert {key[0] for key in rows} == {"question-type", "position"} and len(rows) == 3 + 2
+    assert {row[7] for row in rows.values()} == {ARTICLES}
+    assert "Effective robustness" not in views, "two languages make no line"
+    assert [row[0] for row in views["Gain by language and position"].rows] == ["en", "de"]
+    assert "map-position" in report.plots
 
 
 def test_an_article_is_one_cluster_in_all_languages(tmp_path: Path) -> None:
@@ -143,3 +168,40 @@ def test_data_sets_in_a_chain(tmp_path: Path) -> None:
         domain_study(table, "xquad", chain=["xquad", "tydiqa"])
     with pytest.raises(AdaptxferError, match="nothing to compare"):
         domain_study(table, "xquad")
+
+
+DOMAINS = ("news", "junior", "voyage")
+
+
+def flores(root: Path, named: bool = True) -> RecordTable:
+    """Retrieval in two languages, none of them English, whose sentences say which domain they are from."""
+    rows = []
+    for place, (name, language) in enumerate((n, code) for n in (NONE, "mnli") for code in ("deu_Latn", "swh_Latn")):
+        right = np.random.default_rng(place).random(90) < 0.5 + 0.2 * (name != NONE)
+        lines = [{"id": str(j), "gold": str(j), "predicted": "0", "correct": bool(r)} for j, r in enumerate(right)]
+        lines = [line | ({"domain": DOMAINS[j % 3]} if named else {}) for j, line in enumerate(lines)]
+        path = root / f"evaluate-flores200-{name}" / "predictions" / f"{language}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rows.append(Row("flores200", language, "accuracy", 100 * float(right.mean()), 1, name, "measured", n_items=90,
+                        how="stack" if name != NONE else NONE, items=str(path)))  # fmt: skip
+    return RecordTable(tuple(rows))
+
+
+def test_languages_by_domain(tmp_path: Path) -> None:
+    table = flores(tmp_path)
+    report = domain_study(table, "flores200", resamples=100, axes=["domain"])
+    (view,) = [view for view in report.views if view.title == "Gain by language and domain"]
+    assert [row[0] for row in view.rows] == ["deu_Latn", "swh_Latn"]
+    assert [name for name, _ in view.columns[1:]] == [
+        f"{name} {what}" for name in DOMAINS for what in ("without", "gain")
+    ]
+    for row in view.rows:  # domains of one size weight back to the total
+        whole = next(r.value for r in table.rows if (r.language, r.intermediate) == (row[0], NONE))
+        assert np.mean([float(str(cell)) for cell in row[1::2]]) == pytest.approx(whole, abs=0.1)
+    assert report.plots["map-domain"].columns == list(DOMAINS)
+
+
+def test_sentences_without_domains(tmp_path: Path) -> None:
+    with pytest.raises(AdaptxferError, match="name no domains"):
+        domain_study(flores(tmp_path, named=False), "flores200", axes=["domain"])
