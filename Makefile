@@ -2,15 +2,20 @@
 # make test         install, then every test
 # make kernels      install Triton too, test the kernels in its interpreter and build them ahead of time
 # make bench        time everything on this CPU; with DATA=FOLDER (the tasks' files) whole commands too
-# make bench-gpu    check the kernels on this GPU and time them, under 9 minutes
+# make bench-gpu    check the kernels on this GPU and time them, under 9 minutes; ARGS="--to FILE" and the like
+# make wheels       the libraries that bench-gpu compares with, for a GPU machine that has torch, Triton and no network:
+#                   carry the folder there, then make bench-gpu WHEELS=build/wheels PYTHON=python3
 # make lint         ruff and pyright
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CARRIED := build/wheels
+CARRIED_TO := 3.12
+PLATFORMS := $(foreach n,5 12 17 27 28 34 39,--platform manylinux_2_$(n)_x86_64) --platform manylinux2014_x86_64
 
-.PHONY: install quickstart test fast kernels bench bench-gpu lint clean
+.PHONY: install quickstart test fast kernels bench bench-gpu wheels lint clean
 
 install: $(STAMP)
 
@@ -43,8 +48,19 @@ ifdef DATA
 endif
 	$(BIN)/python -m benchmarks.readme --show
 
+ifdef WHEELS
+bench-gpu:
+	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --upgrade --target $(WHEELS)/site $(WHEELS)/*.whl
+	PYTHONPATH=$(WHEELS)/site $(PYTHON) -m benchmarks.gpu $(ARGS)
+else
 bench-gpu: install
-	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,kernels]"
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
+endif
+
+wheels:
+	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version $(CARRIED_TO) --implementation cp \
+		$(PLATFORMS) -d $(CARRIED) -c constraints.txt adapters transformers tokenizers huggingface_hub peft accelerate
 
 lint: install
 	$(BIN)/ruff check .

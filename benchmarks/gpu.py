@@ -1,34 +1,33 @@
 """Check every kernel on the GPU at hand, then time operations and training steps against the libraries.
 
-    python -m benchmarks.gpu [--minutes 8.5] [--only SECTION ...] [--smoke] [--dry]
+    python -m benchmarks.gpu [--minutes 8.5] [--only SECTION ...] [--to FILE] [--smoke] [--dry]
 
 Peers run in the same process: plain torch and the libraries eager, under torch.compile in both modes, and Liger where
-it is installed. Sections run in the order of their importance and nothing starts after ``--minutes``. Each row is added
-to results.csv as soon as it is measured; the table comes last. ``--smoke`` runs tiny sizes and keeps nothing; without a
-GPU it needs TRITON_INTERPRET=1.
-
-`adapters` 1.3 needs transformers 4.57. Where a machine has another one and no network, carry four wheels to it
-(`pip download --no-deps adapters==1.3.0 transformers==4.57.6 huggingface_hub==0.36.2 tokenizers==0.22.2`, with
---python-version and --platform of that machine), unpack them there with
-`pip install --no-index --no-deps --target SITE *.whl`, and put SITE before everything else on PYTHONPATH. peft and
-accelerate may be those of the machine.
+it is installed. Sections run in the order of their importance, and nothing starts that may not end within
+``--minutes``. Each row is written as soon as it is measured; the table comes last. ``--smoke`` runs tiny sizes and
+keeps nothing; without a GPU it needs TRITON_INTERPRET=1. Checks and operations need torch and Triton alone; steps need
+the libraries too, see `docs/add-a-kernel.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from importlib import import_module
+from pathlib import Path
 
 import torch
 
-from benchmarks.common import device, show, versions
+from benchmarks.common import RESULTS, device, show, versions
 from benchmarks.gpu_bench import CUDA, ROTATED, Bench, both_ways
 from benchmarks.gpu_cases import Case, Sizes, all_cases
-from benchmarks.gpu_checks import checks
+from benchmarks.gpu_checks import checks, kernels_agree
 
 ORDER = (
     "checks",
+    "captured",
     "steps",
+    "training",
     "masked_lm_step",
     "bottleneck",
     "fusion",
@@ -37,6 +36,7 @@ ORDER = (
     "masked_lm",
     "lora",
     "gelu",
+    "half",
 )
 
 
@@ -57,10 +57,13 @@ def operation(bench: Bench, case: Case) -> None:
                 print(f"{case.name}, {tokens} tokens: {reached:.2f} TB/s of bytes that cannot be avoided", flush=True)
 
 
-def copy_speed(bench: Bench) -> None:
-    """Print what a plain copy reaches, the yardstick of everything that is not a matrix product."""
+def ceilings(bench: Bench) -> None:
+    """Print what a plain copy and a large matrix product on random numbers reach, the yardsticks of everything else."""
     if not CUDA:
         return
+    square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    middle = statistics.median(bench.times(lambda: square @ square)[0])
+    print(f"matrix product: {2 * 8192**3 / middle / 1e9:.0f} TFLOP/s", flush=True)
     source = torch.empty(1 << 29, dtype=torch.bfloat16, device="cuda")
     target = torch.empty_like(source)
     middle = statistics.median(bench.times(lambda: target.copy_(source))[0])
@@ -96,8 +99,11 @@ def masked_lm_step(bench: Bench) -> None:
 
 def section(bench: Bench, name: str) -> None:
     """Run one section."""
-    own = {"checks": checks, "steps": steps, "masked_lm_step": masked_lm_step}
-    own["compiled"] = lambda bench: steps(bench, compiled=True)
+    if name in ("captured", "training"):  # these need the library, which a machine with a GPU may lack
+        getattr(import_module("benchmarks.gpu_training"), name)(bench)
+        return
+    own = {"checks": checks, "half": lambda bench: kernels_agree(bench, torch.float16), "steps": steps}
+    own |= {"compiled": lambda bench: steps(bench, compiled=True), "masked_lm_step": masked_lm_step}
     if name in own:
         own[name](bench)
         return
@@ -110,7 +116,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.5, help="start nothing after so long")
     parser.add_argument("--only", nargs="+", default=ORDER, choices=ORDER, help="sections")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, nothing kept")
-    parser.add_argument("--dry", action="store_true", help="do not append to results.csv")
+    parser.add_argument("--dry", action="store_true", help="keep no rows")
+    parser.add_argument("--to", type=Path, default=RESULTS, help="file that rows are appended to (default results.csv)")
     chosen = parser.parse_args()
     if not CUDA and not chosen.smoke:
         raise SystemExit("no CUDA device was found; --smoke with TRITON_INTERPRET=1 runs tiny sizes without one")
@@ -118,10 +125,10 @@ def main() -> None:
     sizes = Sizes(torch.device("cuda" if CUDA else "cpu"))
     if chosen.smoke:
         sizes = sizes._replace(width=128, inner=16, words=1000, layers=1)
-    bench = Bench(sizes, chosen.minutes, chosen.smoke, chosen.dry or chosen.smoke)
+    bench = Bench(sizes, chosen.minutes, chosen.smoke, None if chosen.dry or chosen.smoke else chosen.to)
     print(f"{device()}; {versions()}", flush=True)
-    with bench.guarded("copy"):
-        copy_speed(bench)
+    with bench.guarded("ceilings"):
+        ceilings(bench)
     for name in chosen.only:
         if not bench.late():
             with bench.guarded(name):

@@ -78,7 +78,8 @@ def config(s: Sizes, words: int) -> XLMRobertaConfig:
 def prepared(setup: str, s: Sizes) -> tuple[Any, list[nn.Parameter]]:
     """An encoder with modules attached, as it is trained: the fusion alone, or the topmost module."""
     method_name, tree, options = SETUPS[setup]
-    network = XLMRobertaModel(config(s, 1000), add_pooling_layer=False).to(s.device, s.dtype)
+    with torch.device(s.device):  # drawing its weights on the host would take seconds
+        network = XLMRobertaModel(config(s, 1000), add_pooling_layer=False).to(s.dtype)
     method = make_method(method_name, network)
     for name in leaves(tree):
         method.add(name, options, 1)
@@ -152,7 +153,9 @@ def compiled_variants(step: Step, s: Sizes, smoke: bool) -> dict[str, Make]:
 
 def masked_lm_variants(s: Sizes, smoke: bool) -> tuple[dict[str, Make], int]:
     """128 sequences of 128 tokens, all words of XLM-R in the head; and the number of tokens."""
-    model = masked_lm.prepared(XLMRobertaForMaskedLM(config(s, s.words)), s.dtype, s.device)
+    with torch.device(s.device):
+        model = XLMRobertaForMaskedLM(config(s, s.words))
+    model = masked_lm.prepared(model, s.dtype, s.device)
     ids, bounds = packed_rows([16] * 2 if smoke else [128] * 128, s)
     found = masked_lm.variants(model, ids, bounds)
     return {name: lambda run=run: run for name, run in found.items()}, len(ids)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from adaptxfer.training.steps import Steps, TaskData, single_task
 from tests.tiny import arrange, save_tiny
 from tests.training.toy import OPTIONS, spec, toy, toy_data, toy_steps
 
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="runs in 32 bits, uncaptured; benchmarks.gpu compares captured steps on a GPU"
+)
 KINDS = ("classify", "choose", "tag", "span", "retrieve", "mlm")
 # No batch is cut; gradients that are zero but for rounding (of biases under a softmax, say) stay without effect.
 OPTIONS = replace(OPTIONS, warmup=0.3, batch_tokens=10_000, epsilon=1e-4)
@@ -80,6 +85,35 @@ def test_equal_to_ordinary_steps(encoder, tmp_path, monkeypatch, kind, method, h
     static = run(encoder, tmp_path / "b", monkeypatch, True, kind, method, how, options)
     assert len(static[0]) == options.max_steps
     assert_same(static, ordinary, 1e-5 if kind == "retrieve" else 1e-6)  # its cosines are multiplied by 100
+
+
+class Replayed:
+    """A graph that does on the host what was captured."""
+
+    def __init__(self, whole):
+        self.replay = whole
+
+
+@pytest.mark.parametrize("kind", ["classify", "mlm"])
+def test_replays_take_the_place_of_steps(encoder, tmp_path, monkeypatch, kind):
+    ordinary = run(encoder, tmp_path / "a", monkeypatch, False, kind)
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, stand in {
+        "Stream": lambda: stream, "current_stream": lambda: stream, "graph_pool_handle": lambda: None,
+        "stream": lambda _: contextlib.nullcontext(),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand)
+    captured = []
+
+    def capture(self, task, slot):
+        captured.append(slot)
+        return Replayed(lambda: self._whole(task, slot))
+
+    monkeypatch.setattr(GraphLearner, "_graph", capture)
+    monkeypatch.setattr(graphs, "make_learner", GraphLearner)
+    replayed = run(encoder, tmp_path / "b", monkeypatch, None, kind)
+    assert captured and all(slot.seen > graphs.WARM for slot in captured)
+    assert_same(replayed, ordinary)
 
 
 def test_several_tasks_and_masked_words_in_turn(encoder, tmp_path, monkeypatch):
@@ -213,7 +247,6 @@ def test_a_capture_that_fails_costs_no_run_that_did_not_ask_for_it(encoder, tmp_
     assert learner.progress.step == 2 and caplog.text.count("operation not permitted") == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 def test_without_a_gpu(encoder, tmp_path):
     model, _, trained = arrange(encoder, "bottleneck", "none", spec=spec())
     steps = single_task(TaskData("goal", toy(), 4, 1), OPTIONS)
