@@ -14,7 +14,7 @@ from adaptxfer.console import Table, console
 from adaptxfer.errors import AdaptxferError, use_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from adaptxfer.studies.languages import LanguageFeatures
     from adaptxfer.studies.report import Report
@@ -287,7 +287,7 @@ def study_diversity(
     licence notice travels into the report.
     """
     from adaptxfer.studies.diversity import diversity_study
-    from adaptxfer.studies.languages import LanguageFeatures, read_features
+    from adaptxfer.studies.languages import LanguageFeatures, read_features, resource_bins
     from adaptxfer.studies.languages import low_resource as chosen
 
     asked, ways = Asked("diversity", **options), _ways(cv)
@@ -310,7 +310,11 @@ def study_diversity(
     if left:
         told = f"{', '.join(sorted(left))}: alignment is made of it, so nothing is chosen for it."
         table = replace(table, notes=(*table.notes, told))
-    return asked.answer(diversity_study(table, known, low, ways, placebo, always))
+
+    def bins(languages: Sequence[str]) -> Mapping[str, str]:
+        return resource_bins(low_resource, languages, known)
+
+    return asked.answer(diversity_study(table, known, low, ways, placebo, always, bins=bins))
 
 
 def _ways(cv: str) -> list[str]:

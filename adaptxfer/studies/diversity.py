@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,8 @@ LANGUAGES_NEEDED, FAMILIES_NEEDED = 10, 5
 RELEVANT = 0.5
 """Points that would make the effort worth it."""
 
+Bins = Callable[[Sequence[str]], Mapping[str, str]]
+
 CV = {"lolo": "languages", "loto": "target tasks"}
 
 
@@ -45,6 +48,7 @@ def diversity_study(
     placebo: int = 200,
     always: str = "mnli",
     seed: int = 0,
+    bins: Bins | None = None,
 ) -> Report:
     """Does a selector that looks at the target language choose better than one that does not?
 
@@ -60,12 +64,14 @@ def diversity_study(
         placebo: shuffles of the features.
         always: the intermediate that a lazy choice takes.
         seed: of the shuffles.
+        bins: how much there is of each language, in words; None for low-resource or not.
 
     Raises:
         AdaptxferError: if fewer than two intermediates have gains on all targets.
     """
     cells = gain_cells(table, features)
-    codes = list(dict.fromkeys(cells.languages))
+    codes = list(dict.fromkeys(map(str, cells.languages)))
+    features = features.aligned(codes)
     chosen = set(low(codes))
     mask = np.array([language in chosen for language in cells.languages])
     usable = [way for way in cv if len(set(cells.languages if way == "lolo" else cells.targets)) > 1]
@@ -84,13 +90,17 @@ def diversity_study(
         said = DESCRIPTIVE if math.isnan(p) else verdict(estimate, least, p, RELEVANT)
         why = few or (f"{least} {unit} are needed" if estimate.n_units < least else "")
         claims.append(Claim(text, estimate, unit, said, why))
+    binned = bins(codes) if bins else {code: "low-resource" if code in chosen else "others" for code in codes}
+    lost = {way: by_bin(cells, predicted[way], binned, always) for way in usable}
     views = [_rankings(cells, predicted[way], way, always) for way in usable]
+    views += [_bins_table(found, binned, way) for way, found in lost.items()]
     options = {"cv": list(usable), "placebo": placebo, "low_resource": sorted(chosen), "seed": seed,
                "features": [*features.names, *features.pair_names]}  # fmt: skip
-    notes = _notes(features, cells.names, codes, cv, usable)
+    notes = _notes(features, cells.names, codes, cv, usable, cells.notes)
     return Report(
         "diversity", "Does looking at the target language help to choose an English intermediate task?", table,
-        tuple(claims), tuple(views), _plots(cells, predicted, features, always), notes, options,
+        tuple(claims), tuple(views), _plots(cells, predicted, features, always) | _bin_plots(lost, binned), notes,
+        options,
     )  # fmt: skip
 
 
@@ -178,6 +188,43 @@ def _rankings(cells: Cells, predicted: Mapping[str, np.ndarray], way: str, alway
     return Table(f"Selectors with {CV[way]} left out", columns, rows, caption)
 
 
+def by_bin(
+    cells: Cells, predicted: Mapping[str, np.ndarray], binned: Mapping[str, str], always: str
+) -> dict[str, dict[str, float]]:
+    """Regret of each selector in points, by bin of languages; within one, languages weigh alike."""
+    best = np.maximum(cells.gains.max(1), 0.0)
+    lost = {name: best - taken(cells, guess) for name, guess in predicted.items()}
+    if always in cells.names:
+        lost[f"always {always}"] = best - cells.gains[:, cells.names.index(always)]
+    lost |= {"random (expected)": best - cells.gains.mean(1), NONE: best}
+
+    def mean(values: np.ndarray, wanted: str) -> float:
+        codes = [code for code, name in binned.items() if name == wanted]
+        return float(np.mean([values[cells.languages == code].mean() for code in codes]))
+
+    return {name: {b: mean(values, b) for b in dict.fromkeys(binned.values())} for name, values in lost.items()}
+
+
+def _bins_table(lost: Mapping[str, Mapping[str, float]], binned: Mapping[str, str], way: str) -> Table:
+    sizes = Counter(binned.values())
+    rows: list[list[Cell]] = [[name, *(f"{value:.2f}" for value in by.values())] for name, by in lost.items()]
+    columns = ["selector", *((f"{name} ({count})", "right") for name, count in sizes.items())]
+    return Table(
+        f"Regret by resources, {CV[way]} left out", columns, rows, "points, languages weighing alike; (languages)"
+    )
+
+
+def _bin_plots(lost: Mapping[str, Mapping[str, Mapping[str, float]]], binned: Mapping[str, str]) -> dict[str, Plot]:
+    names = list(dict.fromkeys(binned.values()))
+    return {
+        f"regret-by-resources-{way}": HeatMap(
+            f"Regret by resources, {CV[way]} left out", list(by), names,
+            np.array([[row[name] for name in names] for row in by.values()]), unit="points", digits=2,
+        )
+        for way, by in lost.items()
+    }  # fmt: skip
+
+
 def _ranking_quality(cells: Cells, guess: np.ndarray) -> float:
     """NDCG@3 of the predicted order, mean over places."""
 
@@ -188,8 +235,9 @@ def _ranking_quality(cells: Cells, guess: np.ndarray) -> float:
 
 
 def _notes(
-    features: LanguageFeatures, names: Sequence[str], codes: Sequence[str], cv: Sequence[str], usable: Sequence[str]
-) -> tuple[str, ...]:
+    features: LanguageFeatures, names: Sequence[str], codes: Sequence[str], cv: Sequence[str], usable: Sequence[str],
+    merged: Sequence[str],
+) -> tuple[str, ...]:  # fmt: skip
     notes = [
         "Features of the language alone are the same for every English intermediate task, so they cannot change their "
         f"ranking: {LANGUAGE!r} equals {BLIND!r} line by line. A pooled correlation would rise all the same, and is "
@@ -207,7 +255,7 @@ def _notes(
             notes.append(f"{name} is unknown for {', '.join(unknown)}: taken as the mean, never filled in.")
     if not features.names and not features.pair_names:
         notes.append("No features were given (--features FILE): every selector is blind to languages.")
-    return (*notes, *features.notices)
+    return (*notes, *merged, *features.notices)
 
 
 def _plots(

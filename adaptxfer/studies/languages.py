@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptxfer.errors import data_error, nearest, use_error
 from adaptxfer.files import csv_rows, read_text
+from adaptxfer.studies.codes import match, told
 
 FAMILY = "family"
 NOTICE = "#"
@@ -46,6 +47,28 @@ class LanguageFeatures:
             {**self.families, **other.families},
             tuple(dict.fromkeys((*self.notices, *other.notices))),
         )
+
+    def aligned(self, languages: Sequence[str]) -> LanguageFeatures:
+        """The same where features of other codes for ``languages`` stand under these too; notices say so."""
+        used: dict[tuple[str, str, str], None] = {}
+
+        def renamed(known: Iterable[str]) -> dict[str, str]:
+            here = set(known)
+            found = {code: match(code, here) for code in languages}
+            used.update({(code, name, how): None for code, (name, how) in found.items() if name not in ("", code)})
+            return {code: name for code, (name, _) in found.items() if name}
+
+        single, paired = renamed(self.by_language), renamed(code for _, code in self.by_pair)
+        related = renamed(self.families)
+        return LanguageFeatures(
+            self.names,
+            dict(self.by_language) | {code: self.by_language[name] for code, name in single.items()},
+            self.pair_names,
+            dict(self.by_pair) | {(who, code): values for code, name in paired.items()
+                                  for (who, other), values in self.by_pair.items() if other == name},
+            dict(self.families) | {code: self.families[name] for code, name in related.items()},
+            (*self.notices, *told(used, "Features of languages")),
+        )  # fmt: skip
 
     def of_languages(self, languages: Sequence[str]) -> np.ndarray:
         """Features (L, F); NaN where unknown."""
@@ -136,7 +159,7 @@ def low_resource(said: str | None, languages: Sequence[str], features: LanguageF
     """
     if not said:
         return tuple(language for language in languages if language != "en")
-    name, colon, rule = said.partition(":")
+    features, (name, colon, rule) = features.aligned(languages), said.partition(":")
     if colon:
         if rule != "bottom-third" or name not in features.names:
             raise use_error(f"--low-resource {said!r} is not understood.", f"FEATURE:bottom-third; {_known(features)}")
@@ -145,10 +168,30 @@ def low_resource(said: str | None, languages: Sequence[str], features: LanguageF
         limit = float(np.quantile(known, 1 / 3)) if known else math.nan
         return tuple(language for language, value in values.items() if value <= limit)
     codes = [code.strip() for code in said.split(",") if code.strip()]
-    for code in codes:
-        if code not in languages:
+    found = [match(code, languages)[0] for code in codes]
+    for code, name in zip(codes, found, strict=True):
+        if not name:
             raise use_error(f"The records have no language {code!r}.", nearest(code, languages))
-    return tuple(codes)
+    return tuple(dict.fromkeys(found))
+
+
+def resource_bins(said: str | None, languages: Sequence[str], features: LanguageFeatures) -> dict[str, str]:
+    """By language how much there is of it: thirds by the feature that ``--low-resource`` names, else low or not.
+
+    Raises:
+        AdaptxferError: as ``low_resource``.
+    """
+    low = low_resource(said, languages, features)
+    name, colon, _ = (said or "").partition(":")
+    if not colon:
+        return {code: "low-resource" if code in low else "others" for code in languages}
+    values = features.aligned(languages).of_languages(languages)[:, features.names.index(name)]
+    ends = np.nanquantile(values, [1 / 3, 2 / 3])
+    thirds = ("bottom third", "middle third", "top third")
+    return {
+        code: thirds[int((value > ends).sum())] if math.isfinite(value) else "unknown"
+        for code, value in zip(languages, values, strict=True)
+    }
 
 
 def _known(features: LanguageFeatures) -> str:

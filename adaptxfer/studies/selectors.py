@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adaptxfer.errors import data_error
+from adaptxfer.studies.codes import one_name_each, related, told
 from adaptxfer.studies.languages import LanguageFeatures
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.table import RecordTable
@@ -41,6 +42,7 @@ class Cells:
         gains: points (P, I).
         features: language features (P, F), standardised, 0 where unknown.
         pairs: features of intermediate and language (P, I, G), standardised, 0 where unknown.
+        notes: which codes stand for one language.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class Cells:
     gains: np.ndarray
     features: np.ndarray
     pairs: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 def gain_cells(table: RecordTable, features: LanguageFeatures) -> Cells:
@@ -62,11 +65,16 @@ def gain_cells(table: RecordTable, features: LanguageFeatures) -> Cells:
     if len(names) < 2:
         raise data_error(f"{len(names)} intermediates have gains on all targets.", "A choice needs two.")
     gains = np.concatenate([np.stack([p.differences(name).mean(1) for name in names], 1) for p in found])
-    languages = [language for p in found for language in p.languages]
+    codes = [language for p in found for language in p.languages]
+    one = one_name_each(codes)  # a language left out is left out under all its codes
+    languages = [one[code] for code in codes]
+    features = features.aligned(list(dict.fromkeys(languages)))
+    merged = [(code, name, related(code, name)) for code, name in one.items() if code != name]
     targets = [p.target for p in found for _ in p.languages]
     return Cells(
         names, np.array(targets), np.array(languages), gains,
         standard(features.of_languages(languages)), standard(features.of_pairs(names, languages)),
+        tuple(told(merged, "Languages of target tasks")),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adaptxfer.errors import AdaptxferError
-from adaptxfer.studies.diversity import advantage, diversity_study
+from adaptxfer.studies.diversity import advantage, by_bin, diversity_study
 from adaptxfer.studies.languages import LanguageFeatures, features_text, low_resource, read_features
 from adaptxfer.studies.selectors import (
     ALL,
@@ -88,7 +88,7 @@ def test_study_of_an_interaction(made) -> None:
     verdicts = {c.text.split(" for ")[0]: c.verdict for c in report.claims[:2]}
     assert set(verdicts.values()) == {"supported"}
     assert report.claims[0].unit == "families" and report.claims[0].estimate.n_units == 7
-    assert "a licence" in report.notes and len(report.views) == 2
+    assert "a licence" in report.notes and len(report.views) == 4
     shown = {row[0]: row[1:] for row in report.views[0].rows}
     assert shown[LANGUAGE] == shown[BLIND] != shown[ALL] and shown["oracle"][1] == "0.00"
 
@@ -96,6 +96,24 @@ def test_study_of_an_interaction(made) -> None:
 def test_few_languages_only_describe(made) -> None:
     report = diversity_study(made.table, made.features, lambda codes: codes[:6], cv=["lolo"], placebo=5)
     assert {c.verdict for c in report.claims} == {"descriptive"} and "10 low-resource" in report.claims[0].why
+
+
+def test_regret_by_resources_weights_back_to_the_whole(cells: Cells) -> None:
+    codes = sorted(set(cells.languages))
+    binned = {code: "low" if k < 10 else "high" for k, code in enumerate(codes)}
+    found = by_bin(cells, {"best": cells.gains, "worst": -cells.gains}, binned, "i01")
+    assert set(found) == {"best", "worst", "always i01", "random (expected)", "none"}
+    lost = np.maximum(cells.gains.max(1), 0) - cells.gains.min(1)
+    assert (10 * found["worst"]["low"] + 20 * found["worst"]["high"]) / 30 == pytest.approx(lost.mean())
+    assert found["best"]["low"] < found["always i01"]["low"]
+
+
+def test_a_language_is_left_out_under_all_its_codes(made) -> None:
+    names = {"l01": "de", "l02": "deu_Latn", "l03": "sw", "l04": "swh_Latn"}
+    rows = tuple(replace(row, language=names.get(row.language, row.language)) for row in made.table.rows)
+    cells = gain_cells(replace(made.table, rows=rows), made.features)
+    assert {"de", "sw"} <= set(cells.languages) and not {"deu_Latn", "swh_Latn"} & set(cells.languages)
+    assert any("deu_Latn = de" in note for note in cells.notes) and any("swh_Latn ~ sw" in note for note in cells.notes)
 
 
 def test_advantage_over_families(cells: Cells) -> None:
