@@ -15,7 +15,6 @@ from adaptxfer.runs.run import Run
 from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.gain import Gain
 from adaptxfer.studies.generalise import generalise_study, split_tasks
-from adaptxfer.studies.items import load_items
 from adaptxfer.studies.metric import metric_study
 from adaptxfer.studies.pairs import APART
 from adaptxfer.studies.report import Report as StudyReport
@@ -127,7 +126,7 @@ def studies(table: RecordTable, resamples: int) -> Iterator[tuple[str, StudyRepo
                 part, *split_tasks(part, ["xtreme"], ["xtreme-r", "flores200"]), resamples=resamples
             ),
             "domain": lambda part=part: domain_study(
-                part, "xquad", None, load_items, 1.0, resamples, ["question-type", "length"], ["xquad", "mlqa"]
+                part, "xquad", resamples=resamples, axes=["question-type", "length"], chain=["xquad", "mlqa"]
             ),
         }
         for name, study in asked.items():
