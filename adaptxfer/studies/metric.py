@@ -25,6 +25,9 @@ from adaptxfer.studies.table import RecordTable
 from adaptxfer.studies.views import p_text
 
 LOWER_IS_BETTER = ("nll", "ece")
+ASIDE, LEAST = ("majority", STEPS), 3
+"""Numbers about a module that are no metrics; intermediates that a metric needs to be looked at unasked."""
+
 CLEAR = ("supported", "contradicted")
 NUMBER = re.compile(r"\D*(\d+)")
 """Checkpoints of tables from elsewhere may be named by their steps."""
@@ -64,9 +67,15 @@ def metric_study(
                 continue
     claims = _claims([("checkpoint of an intermediate task", within), ("intermediate task", across)])
     clear = {key for key, c in zip(across, claims[len(within) :], strict=True) if c.verdict in CLEAR}
-    views = [_decisions(table, names), *_comparison(table, names), *_without_steps(table, names, wanted)]
+    views = [
+        _own_table(table),
+        _decisions(table, names),
+        *_comparison(table, names),
+        *_without_steps(table, names, wanted),
+    ]
     views += reliability_table(table)
     notes = ["Correlations over fewer than seven intermediates only describe; below twenty they explore."]
+    notes += [] if metrics else _too_rare(table)
     if can_fit():
         views += _mixed(table, names, wanted)
     else:
@@ -80,15 +89,35 @@ def metric_study(
 
 def _metrics(table: RecordTable) -> list[str]:
     """``score``, and what else at least three intermediates have; not what repeats the main metric of all of them."""
-    names = [name for name in [*own_metrics(table), "normalised"] if name not in ("majority", STEPS)]
+    names = [name for name in [*own_metrics(table), "normalised"] if name not in ASIDE]
     seen: list[dict] = []
     found = []
     for name in names:
         own = own_scores(table, name)
-        if len({key[0] for key in own}) >= 3 and own not in seen:
+        if len({key[0] for key in own}) >= LEAST and own not in seen:
             seen.append(own)
             found.append(name)
     return found
+
+
+def _too_rare(table: RecordTable) -> list[str]:
+    """A note on the metrics that are shown and not correlated."""
+    owners = {name: {key[0] for key in own_scores(table, name)} for name in own_metrics(table) if name not in ASIDE}
+    rare = [f"{name} ({', '.join(sorted(who))})" for name, who in owners.items() if len(who) < LEAST]
+    told = f"of fewer than {LEAST} intermediates, so not correlated unless --metrics asks for it"
+    return [f"{', '.join(rare)}: {told}."] if rare else []
+
+
+def _own_table(table: RecordTable) -> Table:
+    """What each intermediate, fully trained, scores on its own English dev data; a dash where a metric is missing."""
+    names = own_metrics(table)[1:]
+    scores = {name: own_scores(table, name) for name in names}
+    keys = dict.fromkeys(key for by in scores.values() for key in by if not key[1])
+    rows: list[list[Cell]] = [
+        [key[0], *(f"{scores[n][key]:.2f}" if key in scores[n] else "–" for n in names)] for key in keys
+    ]
+    caption = "mean over seeds; nll in nats, steps of training, all others in points"
+    return Table("Scores of intermediates", ["intermediate", *((name, "right") for name in names)], rows, caption)
 
 
 def _claims(designs: Sequence[tuple[str, Grid]]) -> list[Claim]:
