@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -16,12 +17,30 @@ MARKDOWN_ALIGN = {"left": "---", "right": "---:", "center": ":---:"}
 TEXT_COLUMN = 12
 """A column of text is wrapped, but never below this many columns of the terminal."""
 
+TOGETHER = 24
+"""A name and its value are not parted by the end of a line if they are no longer than this."""
+GLUE = "\ue000"
+"""Stands for a space at which no line ends, while a table is drawn."""
+
 Cell = str | int | float | bool | None
 
 
 def clean(text: str) -> str:
     """``text`` without characters that steer a terminal (line breaks and tabs stay)."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def wrapped(line: str, width: int, indented: bool = False) -> str:
+    """``line`` broken between words where it is wider than ``width``; longer words stay whole.
+
+    Lines that begin with a space, such as commands to copy, are broken only if ``indented`` says so.
+    """
+    words = line.lstrip(" ")
+    indent = line[: len(line) - len(words)]
+    if len(line) <= width or not words or (indent and not indented):
+        return line
+    lines = textwrap.wrap(words, max(1, width - len(indent)), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(indent + line for line in lines)
 
 
 def cell_text(cell: Cell) -> str:
@@ -97,7 +116,8 @@ def draw(table: Table, width: int, colour: bool = False, ascii_only: bool = Fals
     body = _grid(table, ascii_only) if _least_width(table) <= width else _blocks(table)
     parts = [Text(clean(table.title), style="bold")] if table.title else []
     screen.print(Group(*parts, body, *([Text(clean(table.caption), style="dim")] if table.caption else [])))
-    return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    drawn = screen.file.getvalue().replace(GLUE, " ")  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in drawn.splitlines())
 
 
 def _least_width(table: Table) -> int:
@@ -130,8 +150,19 @@ def _grid(table: Table, ascii_only: bool) -> Any:
 
 
 def _blocks(table: Table) -> Any:
+    """A heading and an indented paragraph for each row: every value with its column's name, empty ones left out."""
+    from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
-    names = table.names()
-    blocks = ["\n".join(f"{name}: {cell}" for name, cell in zip(names, row, strict=True)) for row in table.texts()]
-    return Text("\n\n".join(blocks), overflow="fold")
+    parts = []
+    for row in table.texts():
+        named = [_named(name, cell) for name, cell in zip(table.names(), row, strict=True) if cell]
+        parts.append(Text(named[0] if named else "", overflow="fold"))
+        if rest := "; ".join(item.replace(" ", GLUE) if len(item) <= TOGETHER else item for item in named[1:]):
+            parts.append(Padding(Text(rest, overflow="fold"), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _named(name: str, cell: str) -> str:
+    return " ".join(f"{name}: {cell}".split() if name else cell.split())

@@ -254,11 +254,11 @@ def evaluate(
     task = find_task(on, ask, "target")
     how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
     if run.manifest.get("kind") == MERGED:
-        intermediates = [found.single()]
+        intermediates = [found.called()]
     if task.kind != "retrieve":
         ask = replace(ask, max_length=run.asked("max_length"))
     elif how in ("none", "merge"):  # embedding with a module is using it
-        how, intermediates = default_how(found.method, 1), [found.single()]
+        how, intermediates = default_how(found.method, 1), [found.called()]
     stage = plan_evaluation(
         task, ask, run.manifest.get("seed", 0), how, (found,), head=found.task, languages=_tuple(languages),
         split=split, layer=None if layer is None else str(layer), limit=eval_limit, intermediates=intermediates,

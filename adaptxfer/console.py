@@ -18,14 +18,14 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, TextIO
 
 from adaptxfer._progress import Bar, PlainBars, RichBars
-from adaptxfer._tables import Cell, Table, clean, draw
+from adaptxfer._tables import Cell, Table, clean, draw, wrapped
 from adaptxfer.errors import INTERRUPTED, AdaptxferError
 
 __all__ = ["Bar", "Cell", "Console", "Table", "console", "jsonable", "set_console"]
 
 MODES = ("rich", "plain", "json")
-ASCII = str.maketrans({"–": "-", "—": "-", "±": "+-", "…": "...", "−": "-", "→": "->", "×": "x", "·": "-", "─": "-"})
-"""Stand-ins for our own symbols where the terminal's encoding has none."""
+ASCII = str.maketrans({"–": "-", "—": "-", "±": "+-", "…": "...", "−": "-", "→": "->", "×": "x", "·": ".", "─": "-"})
+"""Stand-ins for our own symbols where the terminal's encoding has none; "·" and "-" mark different verdicts."""
 
 
 class Console:
@@ -91,8 +91,9 @@ class Console:
         write(stream, text + "\n")
 
     def tree(self, text: str) -> None:
-        """Show text whose lines and spaces matter."""
-        write(self._shown(), clean(text).rstrip("\n") + "\n")
+        """Show text whose lines and spaces matter; a terminal too narrow for a sentence breaks it between words."""
+        stream = self._shown()
+        write(stream, self._fitted(clean(text).rstrip("\n"), stream) + "\n")
 
     def result(self, document: Any, *views: Table | str) -> None:
         """Print the outcome of a command: ``document`` in json mode, else ``views`` (or the document's own table).
@@ -151,15 +152,21 @@ class Console:
     def _shown(self) -> TextIO | None:
         return self.err if self.mode == "json" else self.out
 
+    def _fitted(self, text: str, stream: TextIO | None, indented: bool = False) -> str:
+        if stream is None or not stream.isatty():
+            return text
+        return "\n".join(wrapped(line, self.width(stream), indented) for line in text.split("\n"))
+
     def _say(self, text: str, style: str) -> None:
+        text = self._fitted(clean(text), self.err, indented=True)
         if self.mode != "rich":
-            write(self.err, clean(text) + "\n")
+            write(self.err, text + "\n")
             return
         from rich.text import Text
 
         bars = self._bars
         screen = bars.screen if isinstance(bars, RichBars) else self._rich(self.err)
-        screen.print(Text(clean(text), style=style), soft_wrap=True)
+        screen.print(Text(text, style=style), soft_wrap=True)
 
     def _rich(self, stream: TextIO | None) -> Any:
         from rich.console import Console as Screen
@@ -202,9 +209,18 @@ def write(stream: TextIO | None, text: str, flush: bool = True) -> None:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = text.translate(ASCII).encode(encoding, errors="replace").decode(encoding)
-    stream.write(text)
-    if flush:
-        stream.flush()
+    try:
+        stream.write(text)
+        if flush:
+            stream.flush()
+    except BrokenPipeError:  # whoever read is gone, as after `| head`: the work goes on, unheard
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def jsonable(value: Any) -> Any:

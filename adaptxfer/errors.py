@@ -8,6 +8,9 @@ from collections.abc import Iterable
 USE, DATA, TRAINING, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: wrong use, data or model not usable, training failed, Ctrl-C after a saved checkpoint."""
 
+MANY = 40
+"""More names than these are not listed in a sentence."""
+
 
 class AdaptxferError(Exception):
     """A problem the user can act on; the command line prints it as two lines and no traceback.
@@ -45,9 +48,12 @@ def training_error(message: str, hint: str = "") -> AdaptxferError:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A sentence that offers the closest of ``choices``, or lists them when none is close."""
+    """A sentence that offers the closest of ``choices``, or lists them when none is close; of very many the first."""
     names = sorted(choices)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    alike = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    first = word.lstrip("-")[:1]
+    close = difflib.get_close_matches(word, names, n=1) or [n for n in alike if n.lstrip("-")[:1] == first]
     if close:
         return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(names)}." if names else "None is known."
+    more = f" and {len(names) - MANY:,} more" if len(names) > MANY else ""
+    return f"Known: {', '.join(names[:MANY])}{more}." if names else "None is known."

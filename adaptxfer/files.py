@@ -86,6 +86,8 @@ def write_error(path: Path, error: OSError) -> Exception:
         return data_error(f"No space left while writing {path}.", "Free some space and run the same command again.")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return data_error(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --runs DIR.")
+    if file := next((part for part in (path.parent, *path.parent.parents) if part.is_file()), None):
+        return data_error(f"{path} cannot be written: {file} is a file, not a folder.", "Name another folder.")
     return data_error(f"Writing {path} failed: {error.strerror or error}.")
 
 

@@ -159,6 +159,44 @@ def test_tables_fit_and_lose_nothing(mode: str, width: int) -> None:
         assert cell in flat
 
 
+def test_a_table_too_wide_is_a_heading_and_a_paragraph_for_each_row() -> None:
+    screen = make(width=24)
+    columns = ["", "stage", ("steps", "right"), "state", ("tokens", "right")]
+    screen.result(Table("", columns, [[1, "target xnli", 376, "", 41_000_000], [2, "two\nlines", None, "to do", 0]]))
+    assert shown(screen).splitlines() == [
+        "1",
+        "  stage: target xnli;",
+        "  steps: 376;",
+        "  tokens: 41,000,000",
+        "2",
+        "  stage: two lines;",
+        "  steps: –;",
+        "  state: to do;",
+        "  tokens: 0",
+    ]
+
+
+def test_sentences_break_between_words_on_a_terminal_alone() -> None:
+    said_text = "One sentence that is wider than the terminal.\n\n  adaptxfer transfer --to xnli --from somewhere"
+    narrow = make(terminal=True, width=20)
+    narrow.result(None, said_text)
+    narrow.note("another sentence, on the way")
+    assert shown(narrow).splitlines() == [
+        *("One sentence that is", "wider than the", "terminal.", ""),
+        "  adaptxfer transfer --to xnli --from somewhere",
+    ]
+    assert said(narrow).splitlines() == ["another sentence, on", "the way"]
+    piped = make(width=20)
+    piped.result(None, said_text)
+    assert shown(piped) == said_text + "\n"
+
+
+def test_signs_of_different_verdicts_stay_different_in_ascii() -> None:
+    screen = make("plain", "ascii")
+    screen.result(None, "- contradicted, · descriptive")
+    assert shown(screen) == "- contradicted, . descriptive\n"
+
+
 def test_empty_table() -> None:
     screen = make()
     screen.result(Table("", ["a", "b"], []))
@@ -312,3 +350,17 @@ def test_importing_it_loads_no_drawing_library() -> None:
     code = "import sys, adaptxfer.console; sys.exit('rich' in sys.modules)"
     root = Path(__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+def test_a_reader_that_goes_away_stops_nothing() -> None:
+    code = (
+        "import sys, time; from adaptxfer.console import Console; screen = Console();"
+        "sys.stdin.read(); screen.note('x' * 9999); screen.result(None, 'y' * 9999); sys.exit(7)"
+    )
+    root = Path(__file__).resolve().parent.parent
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdin=pipe, stdout=pipe, stderr=pipe)
+    for end in (child.stdout, child.stderr, child.stdin):
+        assert end is not None
+        end.close()
+    assert child.wait(60) == 7

@@ -36,3 +36,9 @@ def test_rows_of_tables() -> None:
 def test_tables_that_are_none(text: str) -> None:
     with pytest.raises(AdaptxferError, match=r"t\.csv, line 2: not valid CSV"):
         files.csv_rows(text, "t.csv")
+
+
+def test_a_file_where_a_folder_belongs_is_named(tmp_path) -> None:
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(AdaptxferError, match=r"taken is a file, not a folder"):
+        files.write_text(tmp_path / "taken" / "below" / "out.json", "{}")

@@ -60,14 +60,16 @@ def _run(words: list[str]) -> int:
             f"{words[0]} runs in one process, but {ranks.size()} were started.",
             f"torchrun and accelerate launch go with {', '.join(TOGETHER)}.",
         )
+    from adaptxfer.cli import helps
     from adaptxfer.cli.app import app
 
     try:
-        code = app(args=words, prog_name="adaptxfer", standalone_mode=False)
+        code = helps.use(typer.main.get_command(app))(args=words, prog_name="adaptxfer", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.ctx.get_help())  # type: ignore[attr-defined]
             return USE
         raise _usage(error) from error
     if code == INTERRUPTED:  # the framework turns Ctrl-C into this code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from adaptxfer import __version__
@@ -28,6 +30,21 @@ app.command("report")(report.report)
 app.command("suite")(suite.suite)
 app.add_typer(export.app, name="export")
 app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback(help=app.info.help)
+def root(
+    wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before any command."""
 
 
 @app.command()

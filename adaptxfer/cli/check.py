@@ -10,7 +10,7 @@ import typer
 
 from adaptxfer.cli.options import DataDir, Json, NoProgress, Offline, Tasks, folders
 from adaptxfer.console import Cell, Table, console, jsonable
-from adaptxfer.errors import DATA
+from adaptxfer.errors import DATA, use_error
 
 if TYPE_CHECKING:
     from adaptxfer.tasks.check import Finding
@@ -38,6 +38,8 @@ def check(
     from adaptxfer.tasks.check import check_task
     from adaptxfer.tasks.find import list_tasks, load_task
 
+    if data_dir is not None and not data_dir.is_dir():
+        raise use_error(f"--data-dir {data_dir} is not a folder.", "Give the folder that holds the data.")
     where = folders(tasks)
     specs = [load_task(name, where) for name in dict.fromkeys(task)] if task else list_tasks(where)
     findings = {}

@@ -156,6 +156,8 @@ def _folders(runs: Path) -> Iterator[Finding]:
         if path.is_dir():
             free = _size(shutil.disk_usage(path).free)
             yield Finding(what, f"{path}: {_size(_used(path))} used, {free} free", *_writable(path))
+        elif path.exists():
+            yield Finding(what, f"{path}: a file, not a folder", "bad", "Name another folder, or move the file away.")
         else:
             yield Finding(what, f"{path}: not there yet")
 

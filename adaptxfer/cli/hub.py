@@ -79,6 +79,7 @@ def pull(
     """
     from adaptxfer.hub import pull as fetching
 
+    repo = repo.removeprefix("hub:")  # as --from takes it
     done = fetching.pull(repo, runs, to=to, revision=revision, model=model, fresh=fresh)
     bundle, source = done.bundle, done.source
     document = {"schema": 1, "repo": repo, "commit": source.commit, "folder": str(bundle.folder), "new": done.new,

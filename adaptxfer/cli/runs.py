@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folder names
 @app.command("list")
 def list_runs(
     runs: Runs = RUNS,
-    kind: Annotated[str | None, typer.Option(help="Only intermediate, target or evaluate runs.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only intermediate, target, evaluate, merged or pulled.")] = None,
     status: Annotated[str | None, typer.Option(help="Only runs of this status, such as finished.")] = None,
     task: Annotated[str | None, typer.Option(help="Only runs of this task (joint runs: the joined names).")] = None,
     method: Annotated[str | None, typer.Option(help="Only bottleneck, lora or full.")] = None,
@@ -36,11 +37,14 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """List all runs with their status and score."""
+    from adaptxfer.modules.composition import HOWS, METHODS
     from adaptxfer.runs.run import STATUSES
-    from adaptxfer.runs.store import KINDS, RunStore
+    from adaptxfer.runs.store import KINDS, PULLED, RunStore
 
-    _check_choice("--kind", kind, KINDS)
+    _check_choice("--kind", kind, (*KINDS, PULLED))
     _check_choice("--status", status, STATUSES)
+    _check_choice("--method", method, METHODS)
+    _check_choice("--how", how, HOWS)
     found = RunStore(runs).list()
     wanted = {"kind": kind, "name": task, "seed": seed}
     asked = {"method": method, "how": how}
@@ -58,11 +62,18 @@ def list_runs(
     table = Table(
         "", columns, rows, "\n".join(f"{fact['run']}: {fact['problem']}" for fact in facts if fact["problem"])
     )
-    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else _nothing(runs, len(found)))
+    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else _nothing(runs, found, task))
 
 
-def _nothing(runs: Path, others: int) -> str:
-    return f"No run in {runs} fits; {others:,} do not." if others else f"No runs in {runs}."
+def _nothing(runs: Path, others: Sequence[Run], task: str | None) -> str:
+    from adaptxfer.runs.store import holds_runs
+
+    if others:
+        tasks = {str(run.manifest["name"]) for run in others if run.manifest}
+        hint = nearest(task, tasks) if task and task not in tasks else ""
+        return f"No run in {runs} fits; {len(others):,} do not. {hint}".strip()
+    below = [path for path in sorted(runs.iterdir()) if path.is_dir() and holds_runs(path)] if runs.is_dir() else []
+    return "\n".join([f"No runs in {runs}.", *(f"There are some below it: --runs {path}" for path in below)])
 
 
 @app.command()
@@ -96,6 +107,8 @@ def compare(run: Names, runs: Runs = RUNS, json: Json = False) -> None:
     from adaptxfer.studies.between import intervals
 
     store = RunStore(runs)
+    for name in run:
+        _refuse_training(store.find(name))
     found = {item.run: (store.find(item.run), item) for item in map(records.read_record, map(store.find, run))}
     baseline, other = _two_settings([record for _, record in found.values()])
     comparison = records.compare(baseline, other)
@@ -242,6 +255,14 @@ def _value(value: Any) -> str:
 
 def _origin(entry: Any) -> str:
     return str(entry.get("from", "")) if isinstance(entry, dict) else ""
+
+
+def _refuse_training(run: Run) -> None:
+    if run.manifest and run.manifest.get("kind") != "evaluate":
+        raise use_error(
+            f"{run.name} trains and has no scores by language to compare.",
+            "Give the evaluate runs that `adaptxfer runs list --kind evaluate` shows.",
+        )
 
 
 def _two_settings(found: list[Record]) -> tuple[list[Record], list[Record]]:

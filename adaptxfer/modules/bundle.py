@@ -64,6 +64,15 @@ class Bundle:
             "Give bundles of train-intermediate, or of transfer with --how none, continue or merge.",
         )
 
+    def called(self) -> str:
+        """What tables call it as an intermediate: the module's name, or all tasks of one trained on several.
+
+        Raises:
+            AdaptxferError: if the bundle is a composition of several modules.
+        """
+        name = self.single()
+        return "-".join(self.heads) if name in self.heads and len(self.heads) > 1 else name
+
     def to_dict(self) -> dict[str, Any]:
         """The content of ``bundle.json``."""
         return {

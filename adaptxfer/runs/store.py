@@ -96,10 +96,14 @@ class RunStore:
         return run
 
     def list(self) -> Sequence[Run]:
-        """Every run under the root by name; folders that are no readable run have the status unreadable."""
+        """Every run under the root by name; folders that are no readable run have the status unreadable.
+
+        Folders of runs of their own, as the quickstart leaves one, are left out.
+        """
         if not self.root.is_dir():
             return []
-        found = [Run(path) for path in sorted(self.root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        folders = [path for path in sorted(self.root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        found = [Run(path) for path in folders if not holds_runs(path)]
         for run in found:
             if not run.problem and not run.manifest and not _looks_like_run(run.path):
                 run.problem = f"{run.path} is not a run folder."
@@ -174,6 +178,14 @@ class RunStore:
         children = [child.name for child in self.list() if run.name in child.manifest.get("parents", ())]
         if left := [child for child in children if child not in going]:
             raise use_error(f"{', '.join(left)} built on {run.name}.", "Remove them too, or use --force.")
+
+
+def holds_runs(path: Path) -> bool:
+    """Whether a folder is no run, but has runs in it."""
+    try:
+        return not FOLDER.fullmatch(path.name) and any(FOLDER.fullmatch(below.name) for below in path.iterdir())
+    except OSError:
+        return False
 
 
 def _looks_like_run(path: Path) -> bool:

@@ -53,7 +53,7 @@ class Transfer:
         return plan_evaluation(
             self.task, self.ask, self.seed, self.how, bundles, head=trained.task if trained else None,
             languages=self.wish.languages, split=self.wish.split, layer=self.wish.layer, limit=self.wish.eval_limit,
-            intermediates=[bundle.single() for bundle in self.bundles],
+            intermediates=[bundle.called() for bundle in self.bundles],
             settings=self.training.settings if self.training else None,
         )  # fmt: skip
 

@@ -70,9 +70,9 @@ def choose(table: RecordTable, backbone: str | None = None, method: str | None =
 
     found = [row for row in table.rows if keep(row)]
     if not found:
-        raise use_error("No row of the table fits.", "Check --backbone and --method.")
+        raise use_error("No row of the table fits.", "Check --model and --method.")
     kept = RecordTable(tuple(found), table.notes)
-    only_value(kept, "backbone", "--backbone")
+    only_value(kept, "backbone", "--model")
     only_value(kept, "method", "--method")
     return kept
 

@@ -109,6 +109,12 @@ def test_version(say) -> None:
     assert say("version", "--json").document == {"schema": 1, "version": __version__}
 
 
+def test_version_as_an_option(say) -> None:
+    from adaptxfer import __version__
+
+    assert say("--version").out == f"{__version__}\n"
+
+
 def test_tasks_list(say) -> None:
     every = say("tasks", "list")
     assert every.code == 0 and "xnli" in every.out and "hellaswag" in every.out
@@ -421,3 +427,32 @@ def test_a_signal_ends_like_ctrl_c(number: signal.Signals, code: int, tmp_path: 
     child.send_signal(number)
     _, err = child.communicate(timeout=30)
     assert child.returncode == code and err.startswith("stopped: Interrupted.")
+
+
+def test_folders_of_runs_below_are_named_and_are_no_runs(say) -> None:
+    with RunStore(Path("runs/quickstart")).open("evaluate", "xnli", "a1b2c3d4") as run:
+        run.start({}, seed=1)
+    told = say("runs", "list").out
+    assert "No runs in runs." in told and f"--runs {Path('runs/quickstart')}" in told
+    assert say("runs", "list", "--json").document["runs"] == []
+
+
+def test_listing_offers_the_nearest_task_and_method(say) -> None:
+    add_run("a1b2c3d4", 1, 70.0)
+    assert "Did you mean 'xnli'?" in say("runs", "list", "--task", "xnly").out
+    assert "Did you mean 'lora'?" in say("runs", "list", "--method", "lra").err
+    assert "stack" in say("runs", "list", "--how", "zzz").err
+    assert say("runs", "list", "--kind", "pulled").code == 0
+
+
+def test_comparing_a_training_says_what_to_compare(say) -> None:
+    name = add_run("a1b2c3d4", 1, 70.0, kind="target")
+    spoken = say("runs", "compare", name, name)
+    assert spoken.code == 1 and "trains and has no scores" in spoken.err and "--kind evaluate" in spoken.err
+
+
+def test_data_dir_of_a_check_must_be_a_folder(say, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "nothing"):
+        spoken = say("tasks", "check", "xnli", "--data-dir", str(tmp_path / place))
+        assert spoken.code == 1 and "is not a folder" in spoken.err

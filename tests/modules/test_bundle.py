@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,6 +51,14 @@ def test_nothing_saved_names_a_place_on_this_machine(tiny_encoder, tiny_dir, tmp
         if path.is_file():
             content = path.read_bytes()
             assert str(tiny_dir.parent).encode() not in content and str(tmp_path).encode() not in content, path
+
+
+def test_a_module_of_several_tasks_is_called_by_all_of_them(tiny_encoder, tmp_path):
+    _, saved = save(tiny_encoder, tmp_path, "bottleneck", "none")
+    name, spec = saved.single(), saved.heads["goal"]
+    both = replace(saved, heads={name: spec, "other": spec})
+    assert (saved.called(), both.called()) == (name, f"{name}-other")
+    assert replace(saved, heads={"left": spec, "right": spec}).called() == name  # a merged one has a name of its own
 
 
 @pytest.fixture
