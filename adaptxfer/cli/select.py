@@ -10,7 +10,7 @@ import typer
 
 from adaptxfer.cli.ask import FIRST, TRAINING, takes
 from adaptxfer.console import Cell, Table, console
-from adaptxfer.errors import AdaptxferError, use_error
+from adaptxfer.errors import AdaptxferError, nearest, use_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,9 @@ def select(
     records: Annotated[
         list[Path] | None, typer.Option(help="Runs or tables to learn gains from; repeat (default: --runs).")
     ] = None,
+    layers: Annotated[
+        str, typer.Option(help="LogME and H-score of the last layer, or the best or mean over four depths.")
+    ] = "last",
     save: Annotated[Path | None, typer.Option(help="Write what is found as a record table (CSV).")] = None,
     budget: Budget = None,
     seed: Annotated[int, typer.Option(help="With --budget: seed of the trainings.", min=0)] = 1,
@@ -68,6 +71,8 @@ def select(
         return
     if to is None:
         raise use_error("There is no target task.", "Give --to TASK, or --evaluate RECORDS.")
+    if layers not in ("last", "best", "mean"):
+        raise use_error(f"--layers {layers} does not exist.", nearest(layers, ("last", "best", "mean")))
     if budget is None and dry_run:
         raise use_error("--dry-run belongs to --budget.", "Give --budget TOKENS; looking at modules trains nothing.")
     from adaptxfer.api import make_ask
@@ -83,12 +88,13 @@ def select(
     from adaptxfer.studies.probes import fit_modules
     from adaptxfer.studies.table import RecordTable, write_csv
 
-    fits = fit_modules(task, bundles, ask, limit, [lang] if lang else None, parallel)
+    fits = fit_modules(task, bundles, ask, limit, [lang] if lang else None, parallel, layers)
     if save:
         rows = [row for fit in fits for row in fit.rows(to, ask.model, ask.method)]
         write_csv(save, RecordTable(tuple(rows)))
     found, why = _predicted(to, fits, ask, records, lang)
-    document = {"schema": 1, "task": to, "language": lang, "limit": limit, "modules": [vars(fit) for fit in fits],
+    document = {"schema": 1, "task": to, "language": lang, "limit": limit, "layers": layers,
+                "modules": [vars(fit) for fit in fits],
                 "predictions": [_known(vars(item)) for item in found], "advice": why}  # fmt: skip
     console().result(document, _fit_table(to, fits), *([_prediction_table(to, found)] if found else []), why)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
-from adaptxfer.data.batches import evaluation_batches, pack
-from adaptxfer.data.features import IGNORED, Features
+from adaptxfer.data.features import Features
 from adaptxfer.encoder.load import load_encoder
-from adaptxfer.encoder.packed import encode_auto
 from adaptxfer.errors import AdaptxferError, data_error, use_error
 from adaptxfer.evaluation.evaluate import Setting, features_of, read_split
-from adaptxfer.evaluation.retrieve import embed
 from adaptxfer.modules.bundle import Bundle, load_bundle
 from adaptxfer.modules.model import AdaptedModel, make_method
 from adaptxfer.runs.plan import model_hints
@@ -27,12 +25,16 @@ from adaptxfer.studies.pairs import SELECTOR
 from adaptxfer.studies.select import texts
 from adaptxfer.studies.select.alignment import find_parallel
 from adaptxfer.studies.select.embeddings import Embedding, cosine, task_embedding, task_similarity, text_embedding
+from adaptxfer.studies.select.vectors import BATCH_TOKENS, depths, labelled_vectors
 from adaptxfer.studies.table import NONE, Row
 from adaptxfer.tasks.find import load_task
 from adaptxfer.tasks.load import read_examples, with_labels
 from adaptxfer.tasks.spec import TaskSpec
 
-BATCH_TOKENS = 16384
+LAST = "last"
+READINGS: Mapping[str, Callable[[Sequence[float]], float]] = {LAST: max, "best": max, "mean": fmean}
+"""How LogME and H-score over layers become one number."""
+
 LEAST = 20
 """Fewest labelled vectors for an estimate."""
 
@@ -100,6 +102,7 @@ def fit_modules(
     limit: int = 500,
     languages: Sequence[str] | None = None,
     parallel: str | None = None,
+    layers: str = LAST,
 ) -> list[Fit]:
     """Look at the bare encoder and each module on English training examples of a target task, best LogME first.
 
@@ -110,6 +113,7 @@ def fit_modules(
         limit: first examples, and sentences of other languages, to use.
         languages: whose text counts; None for all of the target task that have data here.
         parallel: retrieval task with translations; None for those that lie in the data folder.
+        layers: one of ``READINGS``: LogME and H-score of the last layer, or the best or mean over four depths.
 
     Raises:
         AdaptxferError: for retrieval, which has no labels, too few examples, or bundles of another base model.
@@ -118,7 +122,7 @@ def fit_modules(
         raise use_error(
             f"{task.name} is retrieval: it has no labels to fit.", "Score the modules: adaptxfer transfer --to."
         )
-    probe = Probe(task, ask, limit, languages, parallel)
+    probe = Probe(task, ask, limit, languages, parallel, layers)
     fits = [probe.fit(bundle) for bundle in (None, *bundles)]
     return sorted(fits, key=lambda fit: (-fit.values["logme"], fit.intermediate, fit.seed))
 
@@ -127,11 +131,14 @@ class Probe:
     """A target task as every module is held against it."""
 
     def __init__(
-        self, task: TaskSpec, ask: Ask, limit: int, languages: Sequence[str] | None, parallel: str | None
-    ) -> None:
+        self, task: TaskSpec, ask: Ask, limit: int, languages: Sequence[str] | None, parallel: str | None,
+        layers: str = LAST,
+    ) -> None:  # fmt: skip
         self.ask, self.limit = ask, limit
         encoder = load_encoder(ask.model, ask.revision)
         self.base = encoder.base
+        self.over = READINGS[layers]
+        self.layers = [self.base.layers] if layers == LAST else depths(self.base.layers)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.bare = AdaptedModel(make_method("full", encoder.network), {}).eval().to(self.device)
         self.tokenizer, self.samples = encoder.tokenizer, dict[str, Sample | None]()
@@ -154,8 +161,11 @@ class Probe:
                 self.bare if bundle is None else load_bundle(bundle, load_encoder(self.ask.model, self.ask.revision))
             )
         model = model.to(self.device)
-        vectors, labels, _ = labelled_vectors(model, target.features, self.base.layers)
-        values = {"logme": logme(vectors, labels), "h_score": h_score(vectors, labels)}
+        vectors, labels, _ = labelled_vectors(model, target.features, self.layers)
+        values = {
+            name: float(self.over([of(by, labels) for by in vectors.values()]))
+            for name, of in (("logme", logme), ("h_score", h_score))
+        }
         if self.parallel and self.aligned is not None:
             values["alignment"] = 0.0 if bundle is None else self.parallel.accuracy(model) - self.aligned
         if bundle is None:
@@ -184,7 +194,8 @@ class Probe:
         examples = read_examples(source, "train", "en", self.ask.data_dir, self.limit).items
         length = resolve(self.ask, source, model_hints(self.ask)[0])["max_length"]
         features = features_of(source, examples, Setting(self.tokenizer, self.ask.data_dir, BATCH_TOKENS, length), True)
-        vectors, labels, places = labelled_vectors(self.bare, features, self.base.layers)
+        by_layer, labels, places = labelled_vectors(self.bare, features, [self.base.layers])
+        vectors = by_layer[self.base.layers]
         if len(labels) < LEAST:
             told = f"{source.name} gives {len(labels)} labelled vectors, {LEAST} are needed."
             raise data_error(told, "Raise --limit.")
@@ -206,66 +217,3 @@ class Probe:
                 parts.append(texts.sample(features_of(task, found[1].items, setting)))
         shortest = min(map(len, parts), default=0)
         return np.concatenate([part[:shortest] for part in parts]) if shortest else np.zeros(0, np.int32)
-
-
-def labelled_vectors(model: AdaptedModel, features: Features, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors, their classes, and where they are, at one layer.
-
-    classify: mean of each sequence and its label. choose: mean of each choice, right or not. tag: first piece of each
-    word and its tag. span: first and last piece of each answer, and a piece from the middle of the context.
-
-    Args:
-        model: encoder with or without a module.
-        features: of training examples.
-        layer: hidden state, 0 being the embeddings.
-
-    Returns:
-        vectors (N, width), labels (N,), and their places (N,): numbers of sequences or, for tag and span, positions.
-    """
-    if features.kind in ("classify", "choose"):
-        labels = _sequence_labels(features)
-        vectors = embed(model, features, [layer], BATCH_TOKENS)[layer].numpy()
-        places = np.flatnonzero(labels != IGNORED)
-        return vectors[places], labels[places], places
-    places, labels = _token_labels(features)
-    return _token_vectors(model, features, places, layer), labels, places
-
-
-def _sequence_labels(features: Features) -> np.ndarray:
-    if features.kind == "classify":
-        return features.targets["label"]
-    right = features.units[:-1] + features.targets["label"]
-    labels = np.zeros(len(features.example), int)
-    labels[right[features.targets["label"] != IGNORED]] = 1
-    labels[np.repeat(features.targets["label"] == IGNORED, np.diff(features.units))] = IGNORED
-    return labels
-
-
-def _token_labels(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in ``features.ids`` and their classes."""
-    targets = features.targets
-    if features.kind == "tag":
-        places = np.flatnonzero((targets["word"] >= 0) & (targets["label"] != IGNORED))
-        return places, targets["label"][places]
-    answered = np.flatnonzero(targets["start"] > 0)
-    begin = features.bounds[:-1][answered]
-    middle = (targets["context_start"] + targets["context_end"])[answered] // 2
-    parts = [targets["start"][answered], targets["end"][answered], middle]
-    return np.concatenate([begin + part for part in parts]), np.repeat(np.arange(3), len(answered))
-
-
-@torch.inference_mode()
-def _token_vectors(model: AdaptedModel, features: Features, places: np.ndarray, layer: int) -> np.ndarray:
-    """Hidden states (N, width) at positions (N,) of the features, which may repeat."""
-    model.eval()
-    device = next(model.parameters()).device
-    wanted, inverse = np.unique(places, return_inverse=True)
-    row = np.full(len(features.ids), -1)
-    row[wanted] = np.arange(len(wanted))
-    found = np.zeros((len(wanted), model.network.config.hidden_size), np.float32)  # type: ignore[union-attr]
-    for units in evaluation_batches(features, BATCH_TOKENS):
-        batch = pack(features, units).to(device)
-        hidden = encode_auto(model.network, batch.ids, batch.bounds, [layer])[0].float().cpu().numpy()
-        rows = row[batch.positions]
-        found[rows[rows >= 0]] = hidden[rows >= 0]
-    return found[inverse]

@@ -9,8 +9,8 @@ import torch
 from adaptxfer.data.features import build_features
 from adaptxfer.encoder import encode
 from adaptxfer.modules.model import AdaptedModel, make_method
-from adaptxfer.studies.probes import labelled_vectors
 from adaptxfer.studies.select.embeddings import cosine, task_embedding, task_similarity, text_embedding
+from adaptxfer.studies.select.vectors import labelled_vectors
 from adaptxfer.tasks.examples import ClassifyExample, TagExample
 from adaptxfer.tasks.spec import TextOptions
 from tests.tiny import fresh, hash_of, tiny_dir, tiny_encoder
@@ -24,7 +24,9 @@ NAMES = [TagExample(str(i), ("Anna", "lives", "in", "Bern"), ("B-PER", "O", "O",
 def prepared(encoder, kind, examples, labels):
     model = AdaptedModel(make_method("full", fresh(encoder).network), {}).eval()
     features = build_features(kind, examples, encoder.tokenizer, TEXT, labels, True)
-    return model, features, labelled_vectors(model, features, encoder.base.layers)
+    layer = encoder.base.layers
+    vectors, labels, places = labelled_vectors(model, features, [layer])
+    return model, features, (vectors[layer], labels, places)
 
 
 @pytest.mark.parametrize(
