@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from adaptxfer.console import Cell, Table
-from adaptxfer.studies.languages import LanguageFeatures
+from adaptxfer.studies.languages import BINS, LanguageFeatures
 from adaptxfer.studies.plots import Forest, HeatMap, Line, Plot, Points
 from adaptxfer.studies.report import Claim, Report
 from adaptxfer.studies.selection import ndcg
@@ -202,20 +202,24 @@ def by_bin(
         codes = [code for code, name in binned.items() if name == wanted]
         return float(np.mean([values[cells.languages == code].mean() for code in codes]))
 
-    return {name: {b: mean(values, b) for b in dict.fromkeys(binned.values())} for name, values in lost.items()}
+    return {name: {b: mean(values, b) for b in _bins(binned)} for name, values in lost.items()}
+
+
+def _bins(binned: Mapping[str, str]) -> list[str]:
+    return sorted(set(binned.values()), key=lambda name: BINS.index(name) if name in BINS else len(BINS))
 
 
 def _bins_table(lost: Mapping[str, Mapping[str, float]], binned: Mapping[str, str], way: str) -> Table:
     sizes = Counter(binned.values())
     rows: list[list[Cell]] = [[name, *(f"{value:.2f}" for value in by.values())] for name, by in lost.items()]
-    columns = ["selector", *((f"{name} ({count})", "right") for name, count in sizes.items())]
+    columns = ["selector", *((f"{name} ({sizes[name]})", "right") for name in _bins(binned))]
     return Table(
         f"Regret by resources, {CV[way]} left out", columns, rows, "points, languages weighing alike; (languages)"
     )
 
 
 def _bin_plots(lost: Mapping[str, Mapping[str, Mapping[str, float]]], binned: Mapping[str, str]) -> dict[str, Plot]:
-    names = list(dict.fromkeys(binned.values()))
+    names = _bins(binned)
     return {
         f"regret-by-resources-{way}": HeatMap(
             f"Regret by resources, {CV[way]} left out", list(by), names,

@@ -175,6 +175,10 @@ def low_resource(said: str | None, languages: Sequence[str], features: LanguageF
     return tuple(dict.fromkeys(found))
 
 
+BINS = ("low-resource", "bottom third", "middle third", "top third", "others", "unknown")
+"""Bins of languages by resources, in the order they are shown."""
+
+
 def resource_bins(said: str | None, languages: Sequence[str], features: LanguageFeatures) -> dict[str, str]:
     """By language how much there is of it: thirds by the feature that ``--low-resource`` names, else low or not.
 
