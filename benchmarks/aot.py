@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def bottleneck_cases(choice: Choice) -> Iterator[Case]:
     from adaptxfer.kernels.triton.bottleneck_backward import rows_kernel, weights_kernel
     from adaptxfer.kernels.triton.bottleneck_forward import forward_kernel
 
-    for count, grouped in ((1, False), (2, False), (1, True)):
+    for grouped, count in product((False, True), (1, 2)):
         shape = {"H": 1024, "D": 64, "WIDTH": 64, "ACT": 0, "READS": 0, "DROP": False, "PRECISION": "tf32"}
         shape |= {"GROUPED": grouped}
         rest = {"D2": 64 * (count - 1), "WIDTH2": 64, "ACT2": 0, "DROP_HIDDEN": True}
@@ -84,7 +85,7 @@ def bottleneck_cases(choice: Choice) -> Iterator[Case]:
         ):
             for tile in choice.tiles(f"{op}_{count}", 64):
                 for masters in (False, True):
-                    name = f"grouped_{op}" if grouped else f"{op}_{count}"
+                    name = f"grouped_{op}_{count}" if grouped else f"{op}_{count}"
                     yield Case(name, kernel, {**shape, **more, "ROWS": tile.rows, "COLS": tile.cols}, tile, masters)
 
 

@@ -179,7 +179,7 @@ def refusal(
         return f"the bottleneck width {max(inner)} is above {MOST_INNER}"
     if unknown := [act for act in acts if act not in ACTIVATIONS]:
         return f"it has no activation {unknown[0]}"
-    if op == "bottleneck" and len(inner) > MOST_STACKED:
+    if op in ("bottleneck", "grouped_bottleneck") and len(inner) > MOST_STACKED:
         return f"it stacks {MOST_STACKED} adapters at most, not {len(inner)}"
     if op == "fusion" and len(inner) > MOST_FUSED:
         return f"it fuses {MOST_FUSED} adapters at most, not {len(inner)}"

@@ -101,26 +101,25 @@ def grouped_bottleneck(
     """
     if reads == "sublayer" and p_hidden:  # h is read twice: drawn once, here
         h, p_hidden = grouped_dropout(h, p_hidden, groups), 0.0
-    if _alike(adapters) and _on_kernel(h, norm, adapters[0][0], p_hidden):
+    if _alike(adapters) and _on_kernel(h, norm, adapters[0], p_hidden):
         from adaptxfer.kernels.triton.grouped import grouped_bottleneck as fast
         from adaptxfer.kernels.triton.parts import draw_seed
 
-        draws = max(adapters[0][0].dropout, p_hidden) > 0
+        draws = max(*(one.dropout for one in adapters[0]), p_hidden) > 0
         seeds = groups.each([draw_seed] * len(groups.sizes), h) if draws else None
-        return fast(h, x, norm, groups.sizes, [own[0] for own in adapters], seeds, reads, p_hidden)
+        return fast(h, x, norm, groups.sizes, adapters, seeds, reads, p_hidden)
     apart = [lambda h, x, own=own: bottleneck(h, x, norm, own, reads, p_hidden) for own in adapters]
     return groups.each(apart, h, x)
 
 
 def _alike(adapters: Sequence[Sequence[Adapter]]) -> bool:
-    """Whether every group has one adapter and they differ in nothing but the weights."""
-    kinds = {(own[0].down.shape, *own[0][4:]) for own in adapters if len(own) == 1}
-    return len(kinds) == 1 and all(len(own) == 1 for own in adapters)
+    """Whether groups differ in nothing but the weights."""
+    return len({tuple((one.down.shape, *one[4:]) for one in own) for own in adapters}) == 1
 
 
-def _on_kernel(h: Tensor, norm: Norm, one: Adapter, p: float) -> bool:
-    drops = [one.dropout, p]
-    return choose("grouped_bottleneck", h, inner=[len(one.down)], acts=[one.act], drops=drops, trains_norm=trains(norm))
+def _on_kernel(h: Tensor, norm: Norm, own: Sequence[Adapter], p: float) -> bool:
+    inner, acts, drops = zip(*((len(one.down), one.act, one.dropout) for one in own), strict=True)
+    return choose("grouped_bottleneck", h, inner=inner, acts=acts, drops=(*drops, p), trains_norm=trains(norm))
 
 
 def grouped_lora_linear(

@@ -14,6 +14,8 @@ from adaptxfer.kernels.triton.bottleneck_tiles import (
     load_rows,
     load_stats,
     load_weight,
+    of_group,
+    rows_of_block,
     running,
     store_narrow,
     store_rows,
@@ -24,15 +26,15 @@ from adaptxfer.kernels.triton.parts import kept, placed, product, rounded, slope
 
 @triton.jit
 def moments_kernel(down_ptr, gamma_ptr, beta_ptr, out_ptr, H: tl.constexpr, COLS: tl.constexpr, dtype: tl.constexpr):
-    """Down @ gamma and down @ beta, (2, D) float32: what `through_norm` needs to skip a sweep."""
-    row = tl.program_id(0)
+    """Down @ gamma and down @ beta, (groups, 2, D) float32: with them `norm_sums` skips a sweep."""
+    row, inner, group = tl.program_id(0), tl.num_programs(0), tl.program_id(1)
     cols = tl.arange(0, COLS)
-    weight = tl.load(down_ptr + row * H + cols, mask=cols < H, other=0.0).to(tl.float32)
+    weight = tl.load(down_ptr + (group * inner + row) * H + cols, mask=cols < H, other=0.0).to(tl.float32)
     weight = rounded(weight, dtype).to(tl.float32)
     gamma = tl.load(gamma_ptr + cols, mask=cols < H, other=0.0).to(tl.float32)
     beta = tl.load(beta_ptr + cols, mask=cols < H, other=0.0).to(tl.float32)
-    tl.store(out_ptr + row, tl.sum(weight * gamma, 0))
-    tl.store(out_ptr + tl.num_programs(0) + row, tl.sum(weight * beta, 0))
+    tl.store(out_ptr + 2 * group * inner + row, tl.sum(weight * gamma, 0))
+    tl.store(out_ptr + (2 * group + 1) * inner + row, tl.sum(weight * beta, 0))
 
 
 @triton.jit
@@ -160,18 +162,15 @@ def rows_kernel(
     ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dt: gradient behind the first adapter (dt2: the second); da: of pre-activations; ds: of s and of what is read."""
-    number, before = tl.program_id(0), 0
-    if GROUPED:
-        group, number, before, T = placed(table_ptr, number)
-        seed_ptr, a_ptr, stats_ptr = seed_ptr + group, a_ptr + before * D, stats_ptr + before * 4
-        da_ptr, moments_ptr = da_ptr + before * D, moments_ptr + group * 2 * D
-        down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
-        up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
-    rows = number * ROWS + tl.arange(0, ROWS)
-    inside = rows < T
-    block = (rows, inside, (rows + before).to(tl.int64)[:, None] * H)
-    up, up2 = (up_ptr, up_bias_ptr, scale, p), (up2_ptr, up2_bias_ptr, scale2, p2)
-    dtype: tl.constexpr = s_ptr.dtype.element_ty
+    group, before, T, block = rows_of_block(table_ptr, T, H, ROWS, GROUPED)
+    a_ptr, da_ptr = a_ptr + before * (D + D2), da_ptr + before * (D + D2)
+    stats_ptr += before * (6 if D2 > 0 else 4)
+    if DROP or DROP_HIDDEN:
+        seed_ptr += group
+    down_ptr, down_bias_ptr, up = of_group(group, down_ptr, down_bias_ptr, (up_ptr, up_bias_ptr, scale, p), D, H)
+    up2 = (up2_ptr, up2_bias_ptr, scale2, p2)
+    down2_ptr, down2_bias_ptr, up2 = of_group(group, down2_ptr, down2_bias_ptr, up2, D2, H)
+    rows, inside, _ = block
     a = load_narrow(a_ptr, rows, inside, D + D2, D, WIDTH)
     d = activated(a, ACT)
     dd = tl.zeros((ROWS, WIDTH), tl.float32)
@@ -182,9 +181,9 @@ def rows_kernel(
             dout_ptr, s_ptr, gamma_ptr, seed_ptr, dt2_ptr, block, mean, steep, d, up, activated(a2, ACT2), up2,
             tl.zeros((ROWS, WIDTH2), tl.float32), up2, H, D, D2, D2, DROP, COLS, PRECISION,
         )  # fmt: skip
-        da2 = rounded(dd2 * slope(a2.to(tl.float32), ACT2), dtype)
+        da2 = rounded(dd2 * slope(a2.to(tl.float32), ACT2), a.dtype)
         store_narrow(da_ptr + D, rows, inside, da2, D + D2, D2, WIDTH2)
-        level, along = norm_sums(da2, a2, down2_bias_ptr, moments2_ptr, H, D2, WIDTH2)
+        level, along = norm_sums(da2, a2, down2_bias_ptr, moments2_ptr + group * 2 * D2, H, D2, WIDTH2)
         mean, steep = load_stats(stats_ptr, 1, rows, inside, T)
         tl.debug_barrier()  # other threads of the block read what was stored
         dd = middle_norm(
@@ -197,12 +196,12 @@ def rows_kernel(
             dout_ptr, s_ptr, gamma_ptr, seed_ptr, dt_ptr, block, mean, steep, d, up, d, up, dd, up,
             H, D, 0, D, DROP, COLS, PRECISION,
         )  # fmt: skip
-    da = rounded(dd * slope(a.to(tl.float32), ACT), dtype)
+    da = rounded(dd * slope(a.to(tl.float32), ACT), a.dtype)
     store_narrow(da_ptr, rows, inside, da, D + D2, D, WIDTH)
     mean, steep = load_stats(stats_ptr, 0, rows, inside, T)
     level, along = mean, mean
     if READS == SUM:
-        level, along = norm_sums(da, a, down_bias_ptr, moments_ptr, H, D, WIDTH)
+        level, along = norm_sums(da, a, down_bias_ptr, moments_ptr + group * 2 * D, H, D, WIDTH)
     tl.debug_barrier()
     first_norm(
         s_ptr, gamma_ptr, seed_ptr, dt_ptr, ds_ptr, dh_ptr, block, mean, steep, level, along, da, down_ptr, p_hidden,
@@ -229,14 +228,15 @@ def weights_kernel(
     number, before = tl.program_id(1), 0
     if GROUPED:
         group, _, before, T = placed(table_ptr, tl.program_id(2))
-        seed_ptr, stats_ptr = seed_ptr + group, stats_ptr + before * 4
-        a_ptr, da_ptr = a_ptr + before * INNER, da_ptr + before * INNER
+        stats_ptr += before * (6 if INNER > D else 4)
+        a_ptr, da_ptr, a0_ptr = a_ptr + before * INNER, da_ptr + before * INNER, a0_ptr + before * INNER
+        up0_ptr, up0_bias_ptr = up0_ptr + group.to(tl.int64) * H * D0, up0_bias_ptr + group * H
         part_ptr += group.to(tl.int64) * parts * (2 * D * H + D + H)
-    cols = first + tl.arange(0, COLS)
-    inner = tl.arange(0, WIDTH)
+        if DROP:
+            seed_ptr += group
+    cols, inner = first + tl.arange(0, COLS), tl.arange(0, WIDTH)
     dtype: tl.constexpr = s_ptr.dtype.element_ty
-    gamma = load_cols(gamma_ptr, first, COLS)
-    beta = load_cols(beta_ptr, first, COLS)
+    gamma, beta = load_cols(gamma_ptr, first, COLS), load_cols(beta_ptr, first, COLS)
     d_down = tl.zeros((WIDTH, COLS), tl.float32)
     d_up = tl.zeros((COLS, WIDTH), tl.float32)
     d_down_bias = tl.zeros((WIDTH,), tl.float32)

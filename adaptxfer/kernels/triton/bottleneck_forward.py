@@ -12,11 +12,13 @@ from adaptxfer.kernels.triton.bottleneck_tiles import (
     load_inner,
     load_rows,
     load_weight,
+    of_group,
+    rows_of_block,
     running,
     store_narrow,
     store_rows,
 )
-from adaptxfer.kernels.triton.parts import kept, merged, placed, product, rounded
+from adaptxfer.kernels.triton.parts import kept, merged, product, rounded
 
 SUM, SUBLAYER, INPUT = (tl.constexpr(number) for number in range(3))
 """What adapters read: the LayerNorm of the running sum, h, or x."""
@@ -83,20 +85,17 @@ def forward_kernel(
 ):  # fmt: skip
     """Sweeps over the columns of a block of rows; later ones read s = dropout(h) + x again, from the cache.
 
-    D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first. GROUPED: the first adapter
-    has weights for each group of rows, and everything else of a group lies as if it were alone.
+    D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first. GROUPED: adapters have
+    weights for each group of rows, and everything else of a group lies as if it were alone.
     """
-    number, before = tl.program_id(0), 0
-    if GROUPED:
-        group, number, before, T = placed(table_ptr, number)
-        seed_ptr, a_ptr, stats_ptr = seed_ptr + group, a_ptr + before * D, stats_ptr + before * 4
-        down_ptr, down_bias_ptr = down_ptr + group * D * H, down_bias_ptr + group * D
-        up_ptr, up_bias_ptr = up_ptr + group * H * D, up_bias_ptr + group * H
-    rows = number * ROWS + tl.arange(0, ROWS)
-    inside = rows < T
-    start = (rows + before).to(tl.int64)[:, None] * H
-    block = (rows, inside, start)
-    up, up2 = (up_ptr, up_bias_ptr, scale, p), (up2_ptr, up2_bias_ptr, scale2, p2)
+    group, before, T, block = rows_of_block(table_ptr, T, H, ROWS, GROUPED)
+    a_ptr, stats_ptr = a_ptr + before * (D + D2), stats_ptr + before * (6 if D2 > 0 else 4)
+    if DROP or DROP_HIDDEN:
+        seed_ptr += group
+    down_ptr, down_bias_ptr, up = of_group(group, down_ptr, down_bias_ptr, (up_ptr, up_bias_ptr, scale, p), D, H)
+    up2 = (up2_ptr, up2_bias_ptr, scale2, p2)
+    down2_ptr, down2_bias_ptr, up2 = of_group(group, down2_ptr, down2_bias_ptr, up2, D2, H)
+    rows, inside, start = block
     dtype: tl.constexpr = s_ptr.dtype.element_ty
     mean, spread = add(h_ptr, x_ptr, s_ptr, seed_ptr, block, p_hidden, H, READS, DROP_HIDDEN, COLS)
     mean, steep = finish_stats(stats_ptr, 0, rows, inside, T, mean, spread, eps, H)

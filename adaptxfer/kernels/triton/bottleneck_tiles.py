@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from adaptxfer.kernels.triton.parts import activate, kept, product, rounded
+from adaptxfer.kernels.triton.parts import activate, kept, placed, product, rounded
 
 
 @triton.jit
@@ -47,6 +47,26 @@ def load_weight(
     if ptr.dtype.element_ty != dtype:
         weight = rounded(weight.to(tl.float32), dtype)
     return weight
+
+
+@triton.jit
+def rows_of_block(table_ptr, T, H: tl.constexpr, ROWS: tl.constexpr, GROUPED: tl.constexpr):
+    """Group of this block, first row and number of rows of the group, and (rows, inside, start) as `running` takes it.
+
+    Rows count within their group. Without a `group_table` all rows are of one group.
+    """
+    group, number, before = 0, tl.program_id(0), 0
+    if GROUPED:
+        group, number, before, T = placed(table_ptr, number)
+    rows = number * ROWS + tl.arange(0, ROWS)
+    return group, before, T, (rows, rows < T, (rows + before).to(tl.int64)[:, None] * H)
+
+
+@triton.jit
+def of_group(group, down_ptr, down_bias_ptr, up, D: tl.constexpr, H: tl.constexpr):
+    """Weights of one group out of those that are stacked over groups; see `running` for ``up``."""
+    wide = group * D * H
+    return down_ptr + wide, down_bias_ptr + group * D, (up[0] + wide, up[1] + group * H, up[2], up[3])
 
 
 @triton.jit

@@ -106,15 +106,16 @@ def _grouped_bottleneck() -> Case:
     from adaptxfer.kernels.bottleneck import bottleneck as plain
     from adaptxfer.kernels.triton.grouped import grouped_bottleneck as fast
 
-    weights = _draw(*[(INNER, WIDTH), (INNER,), (WIDTH, INNER), (WIDTH,)] * 2, scale=0.05)
-    sizes = (ROWS // 3, ROWS - ROWS // 3)
+    weights = _draw(*[(INNER, WIDTH), (INNER,), (WIDTH, INNER), (WIDTH,)] * 4, scale=0.05)
+    sizes, acts = (ROWS // 3, ROWS - ROWS // 3), ("gelu", "swish") * 2
 
-    def adapters(w: tuple[Tensor, ...]) -> list[Adapter]:
-        return [Adapter(*w[:4], "gelu", 2.0, 0.0), Adapter(*w[4:], "gelu", 2.0, 0.0)]
+    def adapters(w: tuple[Tensor, ...]) -> list[list[Adapter]]:
+        made = [Adapter(*w[4 * i : 4 * i + 4], act, 2.0, 0.0) for i, act in enumerate(acts)]
+        return [made[:2], made[2:]]
 
     def apart(h: Tensor, x: Tensor, *w: Tensor) -> Tensor:
         parts = zip(h.split(sizes), x.split(sizes), adapters(w), strict=True)
-        return torch.cat([plain(one, two, _norm_of(h), [own]) for one, two, own in parts])
+        return torch.cat([plain(one, two, _norm_of(h), own) for one, two, own in parts])
 
     rows = _draw((ROWS, WIDTH), (ROWS, WIDTH))
     return lambda h, x, *w: fast(h, x, _norm_of(h), sizes, adapters(w), None), apart, [*rows, *weights]

@@ -11,10 +11,11 @@ from adaptxfer.kernels.parts import Adapter
 from tests.kernels.triton.against import draw
 from tests.kernels.triton.test_bottleneck import norm_of, weight_shapes
 
-CASES = [  # rows of each group, width, inner width, what is read, adapter dropout, hidden dropout
-    ((17, 3, 16), 64, 8, "sum", 0.1, 0.1),
-    ((5, 20), 64, 16, "sublayer", 0.1, 0.0),
-    ((1, 17), 128, 16, "input", 0.0, 0.1),
+CASES = [  # rows of each group, width, inner widths, what is read, adapter dropout, hidden dropout
+    ((17, 3, 16), 64, (8,), "sum", 0.1, 0.1),
+    ((5, 20), 64, (16,), "sublayer", 0.1, 0.0),
+    ((1, 17), 128, (16,), "input", 0.0, 0.1),
+    ((17, 3), 64, (8, 16), "sum", 0.1, 0.1),
 ]
 
 
@@ -22,10 +23,11 @@ def made(device, dtype, case, trains=True):
     sizes, width, inner, _, p, _ = case
     h, x, *weights = [
         *draw(device, dtype, (sum(sizes), width), (sum(sizes), width)),
-        *draw(device, dtype, *weight_shapes(width, [inner] * len(sizes)), scale=0.1),
+        *draw(device, dtype, *weight_shapes(width, inner * len(sizes)), scale=0.1),
     ]
     leaves = [t.requires_grad_(trains or number < 2) for number, t in enumerate([h, x, *weights])]
-    adapters = [Adapter(*leaves[i : i + 4], "gelu", 2.0, p) for i in range(2, len(leaves), 4)]
+    made = iter([Adapter(*leaves[i : i + 4], "gelu", 2.0, p) for i in range(2, len(leaves), 4)])
+    adapters = [[next(made) for _ in inner] for _ in sizes]
     seeds = torch.arange(7, 7 + len(sizes), device=device) * 2**33
     return leaves, adapters, seeds
 
@@ -47,7 +49,7 @@ def test_equals_each_alone(device, dtype, case):
     h, x = leaves[:2]
     parts = zip(h.split(sizes), x.split(sizes), adapters, seeds, strict=True)
     alone = torch.cat(
-        [bottleneck(one, two, norm_of(h), [own], reads, p_hidden, seed[None]) for one, two, own, seed in parts]
+        [bottleneck(one, two, norm_of(h), own, reads, p_hidden, seed[None]) for one, two, own, seed in parts]
     )
     together = grouped_bottleneck(h, x, norm_of(h), sizes, adapters, seeds, reads, p_hidden)
     for number, (one, other) in enumerate(zip(outcome(together, leaves), outcome(alone, leaves), strict=True)):
@@ -72,29 +74,30 @@ def test_frozen_adapters_and_one_graph(device):
 def test_nan_stays_in_its_row(device):
     from adaptxfer.kernels.triton.grouped import grouped_bottleneck
 
-    leaves, adapters, _ = made(device, torch.float32, ((3, 2), 64, 16, "sum", 0.0, 0.0))
+    leaves, adapters, _ = made(device, torch.float32, ((3, 2), 64, (16,), "sum", 0.0, 0.0))
     h = leaves[0].detach().clone()
     h[3, 5] = torch.nan
     out = grouped_bottleneck(h, leaves[1], norm_of(h), (3, 2), adapters, None)
     assert out.isnan().any(1).tolist() == [False, False, False, True, False]
 
 
-def test_the_plain_function_takes_it_and_draws_what_each_run_draws(device, monkeypatch):
+@pytest.mark.parametrize("inner", [(16,), (8, 16)])
+def test_the_plain_function_takes_it_and_draws_what_each_run_draws(device, monkeypatch, inner):
     from adaptxfer.kernels.bottleneck import bottleneck
     from adaptxfer.kernels.grouped import Groups, Stream, grouped_bottleneck
     from adaptxfer.kernels.triton import grouped
 
-    case = ((3, 5), 64, 16, "sum", 0.2, 0.0)
+    case = ((3, 5), 64, inner, "sum", 0.2, 0.0)
     leaves, adapters, _ = made(device, torch.float32, case)
     h, x = leaves[:2]
-    launches, run = [], grouped.forward
-    monkeypatch.setattr(grouped, "forward", lambda *a: launches.append(1) or run(*a))
+    launches, run = [], grouped.launch
+    monkeypatch.setattr(grouped, "launch", lambda *a: launches.append(1) or run(*a))
     monkeypatch.setattr(dispatch, "_fault", lambda *_: "")  # checked elsewhere
     with using("triton"):
         groups = Groups(case[0], (Stream(1), Stream(2)))
-        found = grouped_bottleneck(h, x, norm_of(h), groups, [[own] for own in adapters], p_hidden=0.3)
+        found = grouped_bottleneck(h, x, norm_of(h), groups, adapters, p_hidden=0.3)
         alone = []
         for seed, one, two, own in zip((1, 2), h.split(case[0]), x.split(case[0]), adapters, strict=True):
             torch.manual_seed(seed)
-            alone.append(bottleneck(one, two, norm_of(h), [own], "sum", 0.3))
+            alone.append(bottleneck(one, two, norm_of(h), own, "sum", 0.3))
     assert launches and torch.equal(found, torch.cat(alone))

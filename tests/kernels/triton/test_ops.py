@@ -19,7 +19,7 @@ EXPECTED = {
     "bottleneck": {"bottleneck", "bottleneck_backward"},
     "fusion": {"fusion_mix", "fusion_mix_backward"},
     "lora_linear": {"lora_shrink", "lora_spread", "lora_gradients"},
-    "grouped_bottleneck": {"grouped_bottleneck", "grouped_bottleneck_backward"},
+    "grouped_bottleneck": {"bottleneck", "bottleneck_backward"},
 }
 
 
