@@ -1,4 +1,4 @@
-"""Procedures against planted truths: python benchmarks/planted.py [--repetitions N] [--markdown FILE]
+"""Procedures against planted truths: python -m benchmarks.planted [--repetitions N] [--markdown FILE]
 
 Each line is one procedure in one simulated world; the naive ones show what the others are for.
 """
@@ -9,68 +9,21 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from adaptxfer.console import Table, console
-from adaptxfer.studies import answers, diversity, generalise, power, selectors, worlds
-from adaptxfer.studies.domain import domain_study as study_domain
+from adaptxfer.studies import answers, diversity, generalise, selectors, worlds
 from adaptxfer.studies.gain import gain_matrix
-from adaptxfer.studies.items import Items
-from adaptxfer.studies.slices import sliced
 from adaptxfer.studies.stats import bootstrap, correlation, order, seeds
 from adaptxfer.studies.stats.mixed import mixed_slope
+from benchmarks.planted_lines import COVER, COVER_WIDE, NULL, REPORTED, Line, counted
+from benchmarks.planted_slices import against, axes, slices
 
 rng = np.random.default_rng
-
-
-@dataclass
-class Line:
-    """One row: what was asked of which procedure, how often it said so, and what is wanted."""
-
-    question: str
-    procedure: str
-    measure: str
-    hits: int
-    n: int
-    band: tuple[float, float] | None = None
-
-    @property
-    def share(self) -> float:
-        return self.hits / self.n
-
-    def cells(self) -> list:
-        low, high = power.wilson(self.hits, self.n)
-        if self.band in (None, REPORTED):
-            wanted, verdict = "–", "naive" if self.band is None else "reported"
-        else:
-            wanted = f"{self.band[0]:.2f} to {self.band[1]:.2f}"
-            verdict = "yes" if self.band[0] <= self.share <= self.band[1] else "NO"
-        return [self.question, self.procedure, self.measure, f"{self.share:.3f}", f"[{low:.2f}, {high:.2f}]", self.n,
-                wanted, verdict]  # fmt: skip
-
-
-NULL, COVER, REPORTED = (0.0, 0.08), (0.92, 0.98), (0.0, 1.0)
-COVER_WIDE = (0.92, 1.0)
-"""For intervals that count an interaction twice and may be too wide."""
-
-
-def counted(
-    question: str, measure: str, procedures: dict[str, tuple], draw: Callable[[int], dict], n: int
-) -> list[Line]:
-    """Run ``draw`` n times; it gives a truth value, or a list of them, for each procedure."""
-    found: dict[str, list[bool]] = {name: [] for name in procedures}
-    for number in range(n):
-        for name, value in draw(number).items():
-            found[name] += list(np.atleast_1d(value))
-    return [
-        Line(question, name, measure, int(sum(values)), len(values), procedures[name][0])
-        for name, values in found.items()
-    ]
 
 
 def metric_null(n: int) -> list[Line]:
@@ -330,53 +283,6 @@ def _diversity(n: int, strength: float, measure: str, band: tuple[float, float])
     return counted(question, measure, {t: (band,), fake: (band,)}, draw, n)
 
 
-def slices(n: int) -> list[Line]:
-    """Slices that share their articles; equivalence at the margin; two data sets of one training."""
-    shared, alone = "articles in both slices, drawn jointly", "questions one by one"
-    world = worlds.changed(
-        "cluster", shift=0.0, intermediates=1, languages=1, clusters=25, cluster_sd=15.0, item_sd=15.0
-    )
-
-    def straddle(number: int) -> dict:
-        made = worlds.simulate("cluster", number, world)
-        whole = made.table.where(lambda row: row.slice == "all")
-        labels = {f"t01-q{j}": ("a" if (j // 10 + j % 10) % 3 == 0 else "b") for j in range(500)}
-        found = {}
-        for name, single in ((shared, False), (alone, True)):
-
-            def load(row, single: bool = single):
-                items = made.items_of(row)
-                return Items(items.ids, items.ids, items.above, items.below) if single else items  # type: ignore[union-attr]
-
-            rows, of, _ = sliced(whole, "t01", labels, load)
-            e = answers.slice_shift(rows, "i01", "t01", ("a", "not a"), of, 300)
-            found[name] = e.low <= 0 <= e.high
-        return found
-
-    edge = worlds.changed("cluster", shift=3.0, intermediates=1, languages=1, cluster_sd=4.0, item_sd=15.0)
-
-    def margin(number: int) -> dict:
-        made = worlds.simulate("cluster", number, edge)
-        pair = (worlds.SHIFTED, worlds.REFERENCE)
-        (claim,) = study_domain(made.table, "t01", pair, made.items_of, 3.0, 300).claims
-        return {"two one-sided tests over articles": claim.verdict == "supported"}
-
-    sets = worlds.changed("null", targets=2, languages=2, intermediates=10)
-
-    def chain(number: int) -> dict:
-        table = worlds.simulate("null", number, sets).table
-        claims = study_domain(table, "t01", None, lambda row: None, 1.0, 100, chain=["t02", "t01"]).claims
-        return {"difference of gains, pooled seeds": [c.estimate.low <= 0 <= c.estimate.high for c in claims]}
-
-    return [
-        *counted("a third of the questions against the rest, 50 articles", "coverage",
-                 {shared: (COVER,), alone: (None,)}, straddle, n),
-        *counted("shift at the margin", "called the same", {"two one-sided tests over articles": (NULL,)}, margin, n),
-        *counted("one data set against another, 3 seeds", "coverage", {"difference of gains, pooled seeds": (COVER,)},
-                 chain, n),
-    ]  # fmt: skip
-
-
 def mixed(n: int) -> list[Line]:
     lines = []
     for rho, measure in ((0.0, "false positives"), (0.8, "power")):
@@ -397,7 +303,7 @@ def mixed(n: int) -> list[Line]:
 
 WORLDS = (metric_null, metric_power, seed_intervals, gain_null, domain, scale, simpson, aso, others, transfer,
           diversity_null,
-          diversity_power, slices, mixed)  # fmt: skip
+          diversity_power, slices, axes, against, mixed)  # fmt: skip
 
 
 def lines(n: int, only: list[str] | None = None) -> Iterator[Line]:

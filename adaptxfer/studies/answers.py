@@ -149,12 +149,21 @@ def slice_shift(
     Raises:
         AdaptxferError: if a run or its items are missing.
     """
-    both = slice_tally(table, target, slices, [intermediate], items_of)
-    signs = [(1 if name != NONE else -1) * (1 if part == 0 else -1) for part, name, _ in both.systems]
-    weights = np.array(signs)[:, None] / (len(signs) / 4)
-    drawn = resample(both.tally.sums(), weights, resamples, derived_seed(seed, target), both.strata())
+    return tallied_shift(slice_tally(table, target, slices, [intermediate], items_of), target, resamples, seed)[0]
+
+
+def tallied_shift(both: SliceTally, target: str, resamples: int, seed: int = 0) -> tuple[Estimate, np.ndarray]:
+    """The shift of one intermediate with the interval over clusters, and its value in each seed (S,)."""
+    seeds = sorted({s for *_, s in both.systems})
+    signs = np.array([(1 if name != NONE else -1) * (1 if part == 0 else -1) for part, name, _ in both.systems])
+    single = np.array([[s == one for one in seeds] for *_, s in both.systems]) * signs[:, None]
+    weights = np.column_stack([signs / len(seeds), single])
+    sums = both.tally.sums()
+    drawn = resample(sums, weights[:, :1], resamples, derived_seed(seed, target), both.strata())
     found = t_interval(float(drawn.effects.mean()), [drawn.spread(0)], both.fewest)
-    return found if both.fewest >= FEW_CLUSTERS else replace(found, low=math.nan, high=math.nan, p=math.nan)
+    if both.fewest < FEW_CLUSTERS:
+        found = replace(found, low=math.nan, high=math.nan, p=math.nan)
+    return found, sums.effects(weights)[1:].mean(1)
 
 
 @dataclass(frozen=True)

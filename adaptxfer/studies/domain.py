@@ -13,7 +13,7 @@ import numpy as np
 from adaptxfer.console import Table
 from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import derived_seed
-from adaptxfer.studies.answers import ItemsOf, slice_pairs, slice_shift
+from adaptxfer.studies.answers import ItemsOf, slice_pairs, slice_tally, tallied_shift
 from adaptxfer.studies.domain_views import axes_table, language_maps, line_plots, robust_table, shift_plots, sizes_table
 from adaptxfer.studies.gain import LEAST_SEEDS, POOLED_CELLS, resample_pairs
 from adaptxfer.studies.items import load_items
@@ -153,21 +153,34 @@ class _Looked:
     ) -> None:  # fmt: skip
         """Look at slices of one axis, each against its reference."""
         names = _intermediates(table, target)
+        shifts, by_seed = [], []
         for slices in pairs:
             fewest = min(sizes[part] for part in slices) if sizes else ITEMS_NEEDED
             for name in names:
-                estimate = slice_shift(table, name, target, slices, items_of, resamples)
+                both = slice_tally(table, target, slices, [name], items_of)
+                estimate, values = tallied_shift(both, target, resamples)
                 few = [f"{CLUSTERS_NEEDED} clusters"] if estimate.n_units < CLUSTERS_NEEDED else []
                 few += [f"{ITEMS_NEEDED} questions, not {fewest}"] if fewest < ITEMS_NEEDED else []
                 why = f"a slice needs {' and '.join(few)}" if few else ""
                 spread = Spread(estimate.error**2, max(1, estimate.n_units - 1))
-                self.shifts.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
+                shifts.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
+                by_seed.append(values)
             if line := against_line(table, target, slices, names, items_of, resamples):
                 self.lines[axis, *slices] = line
+        seeds = paired_spread(by_seed)
+        self.shifts += [with_seeds(s, seeds, len(v)) for s, v in zip(shifts, by_seed, strict=True)]
         parts = dict.fromkeys(part for slices in pairs for part in (slices[:1] if sizes else slices))
         maps, plots = language_maps(axis, {part: slice_pairs(table, target, part) for part in parts})
         self.maps += maps
         self.plots |= plots
+
+
+def with_seeds(shift: Shift, seeds: Spread, count: int) -> Shift:
+    """The shift with the variance between seeds, pooled over slices and intermediates, added where there is one."""
+    if not seeds.df or math.isnan(shift.estimate.low):
+        return shift
+    parts = (*shift.spreads, seeds.over(count))
+    return replace(shift, spreads=parts, estimate=t_interval(shift.estimate.value, parts, shift.estimate.n_units))
 
 
 def _of_chain(table: RecordTable, chain: Sequence[str], items_of: ItemsOf, resamples: int) -> list[Shift]:
