@@ -17,6 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import adaptxfer as ax
+from adaptxfer.cli.ask import parse_seeds
 from adaptxfer.console import Table, console
 from adaptxfer.encoder.load import load_encoder, locate
 from adaptxfer.errors import AdaptxferError, use_error
@@ -74,10 +75,7 @@ class Judge:
     def encoder(self, model: str) -> Scores:
         """Every measure of one pretrained encoder."""
         seeds, found = self.protocol.seeds, Scores()
-        for seed in seeds:
-            _add(found, self.words(model, seed))
-        _add(found, self.translations(model))
-        _add(found, *(self.tags(model, seed) for seed in seeds))
+        _add(found, self.words(model, seeds), self.translations(model), *(self.tags(model, seed) for seed in seeds))
         return found
 
     def random(self, model: str) -> Scores:
@@ -85,10 +83,10 @@ class Judge:
         found = Scores()
         for seed in self.protocol.seeds:
             folder = str(random_like(model, self.runs / f"{RANDOM}-{seed}", seed))
-            _add(found, self.words(folder, seed), self.translations(folder), self.tags(folder, seed))
+            _add(found, self.words(folder, (seed,)), self.translations(folder), self.tags(folder, seed))
         return found
 
-    def words(self, model: str, seed: int) -> Iterator[tuple[str, str, float]]:
+    def words(self, model: str, seeds: Sequence[int]) -> Iterator[tuple[str, str, float]]:
         """Held-out loss per masked word in nats: the mean over languages, then each."""
         if self.corpus is None:
             return
@@ -98,8 +96,9 @@ class Judge:
         folder, _, _ = locate(model)
         network = XLMRobertaForMaskedLM.from_pretrained(folder, use_safetensors=True).float().eval()
         corpus = load_corpus(self.corpus, encoder.tokenizer, held_out_alone=True)
-        losses = held_out_losses(network, corpus, encoder.tokenizer, self.protocol.sentences, seed)
-        yield from _rows("masked words, nats", losses)
+        for seed in seeds:
+            losses = held_out_losses(network, corpus, encoder.tokenizer, self.protocol.sentences, seed)
+            yield from _rows("masked words, nats", losses)
 
     def translations(self, model: str) -> Iterator[tuple[str, str, float]]:
         """Retrieval accuracy: by layer, then by language at the layer that the encoder recommends."""
@@ -221,13 +220,16 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--json", type=Path, help="file for every number")
     parser.add_argument("--no-random", action="store_true", help="leave out random weights")
-    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=Protocol.seeds)
+    parser.add_argument("--seeds", default="1,2,3")
     for name in ("sentences", "limit", "epochs", "eval_limit", "pairs", "method"):
         kind = {"epochs": float, "method": str}.get(name, int)
         parser.add_argument("--" + name.replace("_", "-"), type=kind, default=getattr(Protocol, name))
     given = vars(parser.parse_args())
-    protocol = Protocol(**{name: given[name] for name in asdict(Protocol())})
     try:
+        given["seeds"] = tuple(parse_seeds(given["seeds"]))
+        protocol = Protocol(**{name: given[name] for name in asdict(Protocol())})
+        if given["corpus"] and not given["corpus"].is_file():
+            raise use_error(f"--corpus {given['corpus']} is not a file.", "Leave it out to judge without it.")
         settings = Judge(given["corpus"], given["data_dir"], given["runs"], protocol)
         shown, found = judge(given["models"], settings, not given["no_random"])
     except AdaptxferError as error:

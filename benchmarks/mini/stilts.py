@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptxfer.api import make_ask
+from adaptxfer.cli.ask import parse_seeds
 from adaptxfer.console import Cell, Table, console
 from adaptxfer.encoder.load import locate
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, use_error
@@ -126,13 +127,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("stilts"))
     parser.add_argument("--plans", type=Path, nargs="+", default=PLANS, help="instead of all three")
-    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=())
+    parser.add_argument("--seeds", help="instead of the plans', such as 1,2")
     parser.add_argument("--workers", type=int, default=1, help="stages at a time")
     parser.add_argument("--quick", action="store_true", help="two steps for every training: to try it out")
     parser.add_argument("--analyse", action="store_true", help="train nothing, write what is there")
     given: dict[str, Any] = vars(parser.parse_args())
     out, only = given.pop("out"), given.pop("analyse")
     try:
+        given["seeds"] = tuple(parse_seeds(given["seeds"])) if given["seeds"] else ()
         wanted = Wanted(**dict[str, Any](given, models=tuple(given["models"]), plans=tuple(given["plans"])))
         code = 0 if only else _until_stopped(wanted)
         table = analyse(wanted, out)

@@ -81,7 +81,7 @@ def test_numbers_mean_what_they_say(found):
 
 def test_a_trained_encoder_guesses_better_under_any_masks(material, tmp_path):
     asked = Judge(material / "text.tsv.xz", material / "data", tmp_path, SHORT)
-    one, other = (dict(item[1:] for item in asked.words("mini", seed)) for seed in (1, 2))
+    one, other = (dict(item[1:] for item in asked.words("mini", (seed,))) for seed in (1, 2))
     assert one != other and max(one[MEAN], other[MEAN]) < math.log(16_000) - 1
 
 
@@ -112,8 +112,10 @@ def test_command_line(material, small, tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "out.json").read_text())
     assert "masked words, nats" not in written["scores"]["small"] and written["protocol"]["pairs"] == 4
     assert "Encoders, same protocol" in capsys.readouterr().out
-    for models, said in ((["/nowhere/at/all"], "no model folder"), ([small, small], "one name")):
-        monkeypatch.setattr(sys, "argv", ["judge", *map(str, models), "--data-dir", str(tmp_path)])
+    faults = {"no model folder": ["/nowhere/at/all"], "one name": [small, small],
+              "whole numbers": [small, "--seeds", "a"], "not a file": [small, "--corpus", "no.xz"]}  # fmt: skip
+    for said, more in faults.items():
+        monkeypatch.setattr(sys, "argv", ["judge", *map(str, more), "--data-dir", str(tmp_path)])
         with pytest.raises(SystemExit) as stopped:
             judge.main()
         assert stopped.value.code == 1 and said in capsys.readouterr().err

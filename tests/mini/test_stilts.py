@@ -135,6 +135,7 @@ def test_stopped_it_still_writes_what_there_is(finished, wanted, monkeypatch, ca
 def test_faults_are_told(wanted, monkeypatch, capsys, tmp_path):
     for argv, said in ((words(wanted, tmp_path, "--runs", str(tmp_path / "none"), "--analyse"), "does not exist"),
                        ([*words(wanted, tmp_path), "--plans", "nowhere.toml"], "nowhere.toml"),
+                       (words(wanted, tmp_path, "--seeds", "1,1"), "whole numbers"),
                        (["stilts", *wanted.models * 2, *words(wanted, tmp_path)[2:]], "one name")):  # fmt: skip
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as ended:
