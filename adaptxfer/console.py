@@ -78,6 +78,8 @@ class Console:
     def error(self, error: AdaptxferError) -> None:
         """Print what went wrong and what to do; in json mode also as the document, unless one was printed."""
         word, style = ("stopped", "yellow") if error.code == INTERRUPTED else ("error", "bold red")
+        if error.code == INTERRUPTED and self.err is not None and self.err.isatty():
+            write(self.err, "\n")  # the terminal shows ^C where the cursor is
         self._say(f"{word}: {error.message}", style)
         if error.hint:
             self._say(f"  {error.hint}", "")

@@ -85,7 +85,7 @@ def write_error(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return data_error(f"No space left while writing {path}.", "Free some space and run the same command again.")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return data_error(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --runs DIR.")
+        return data_error(f"{path} cannot be written: {error.strerror}.", "Choose another folder (runs: --runs DIR).")
     if file := next((part for part in (path.parent, *path.parent.parents) if part.is_file()), None):
         return data_error(f"{path} cannot be written: {file} is a file, not a folder.", "Name another folder.")
     return data_error(f"Writing {path} failed: {error.strerror or error}.")
@@ -198,7 +198,15 @@ def cache_dir() -> Path:
     """Where features are cached: ``ADAPTXFER_CACHE`` or the user's cache folder."""
     if custom := os.environ.get("ADAPTXFER_CACHE"):
         return Path(custom)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaptxfer"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "adaptxfer"
+
+
+def home() -> Path:
+    """The user's folder; the root, where nothing can be written, for a user without one (containers have such)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.sep)
 
 
 def is_offline() -> bool:

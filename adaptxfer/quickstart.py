@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 
 from adaptxfer.console import console
 from adaptxfer.files import set_offline
@@ -34,14 +35,14 @@ def quickstart(runs: str | Path) -> None:
     say(f"3 of 3  transfer --to {TARGET} --how stack: the frozen module below a fresh one")
     result = api.transfer(TARGET, [bundle], how="stack", seeds=SEEDS, **common)
     document = {**result.to_dict(), "seconds": round(time.monotonic() - started, 1)}
-    console().result(document, result.tables()[-1], CAVEAT, _next(bundle.folder.name, document["seconds"]))
+    console().result(document, result.tables()[-1], CAVEAT, _next(bundle.folder, document["seconds"]))
 
 
-def _next(bundle: str, seconds: float) -> str:
+def _next(bundle: Path, seconds: float) -> str:
     return (
         f"\nDone in {seconds:.0f} s. Next:\n"
         "  adaptxfer tasks list\n"
-        f"  adaptxfer evaluate {bundle} --on sample_nli --runs runs/quickstart\n"
+        f"  adaptxfer evaluate {bundle.name} --on sample_nli --runs {quote(str(bundle.parent))}\n"
         "  adaptxfer train-intermediate hellaswag        (XLM-R Large, data from the Hub)\n"
         "  adaptxfer transfer --to xnli"
     )

@@ -42,3 +42,13 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path) -> None:
     (tmp_path / "taken").write_text("x")
     with pytest.raises(AdaptxferError, match=r"taken is a file, not a folder"):
         files.write_text(tmp_path / "taken" / "below" / "out.json", "{}")
+
+
+def test_a_user_without_a_home_has_a_cache_nobody_can_write(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ADAPTXFER_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(files.Path, "home", nowhere)
+    assert files.cache_dir() == files.Path("/.cache/adaptxfer")

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _bug(error, words)
 
 
+CONTINUED = ("train-intermediate", "transfer", "evaluate", "grid", "quickstart", "select")
+"""Commands that go on where they were stopped; the others start again."""
 TOGETHER = ("train-intermediate", "transfer", "evaluate")
 """Commands that several processes carry out together."""
 
@@ -97,7 +99,7 @@ def _fail(error: AdaptxferError, words: Sequence[str]) -> int:
         error.message = f"Process {ranks.rank()}: {error.message}"
     if "--json" in words:
         console().mode = "json"
-    if error.code == INTERRUPTED and not error.hint:
+    if error.code == INTERRUPTED and not error.hint and words and words[0] in CONTINUED:
         error.hint = "The same command again continues it."
     console().error(error)
     return error.code

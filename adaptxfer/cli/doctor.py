@@ -14,12 +14,19 @@ from pathlib import Path
 from adaptxfer import __version__
 from adaptxfer.cli.options import RUNS, Json, Offline, Runs
 from adaptxfer.console import Table, console
-from adaptxfer.files import cache_dir, is_offline
+from adaptxfer.files import cache_dir, home, is_offline
 
 LIBRARIES = (
     *("torch", "transformers", "adapters", "peft", "datasets", "evaluate", "accelerate", "tokenizers"),
     *("safetensors", "huggingface_hub", "numpy", "scipy", "typer", "triton"),
 )
+ELSEWHERE = {
+    "feature cache": "Texts are tokenised again each time; ADAPTXFER_CACHE names another folder.",
+    "Hub cache": "Nothing can be fetched; HF_HOME names another folder.",
+    "kernel cache": "Kernels are built again each time; TRITON_CACHE_DIR names another folder.",
+    "runs": "Name another folder with --runs.",
+}
+"""What follows from a folder that cannot be made, and how to name another."""
 PATIENCE = 3.0
 """Seconds to wait for the Hub."""
 
@@ -150,7 +157,7 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _folders(runs: Path) -> Iterator[Finding]:
-    kernels = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
+    kernels = Path(os.environ.get("TRITON_CACHE_DIR") or home() / ".triton" / "cache")
     places = (("feature cache", cache_dir()), ("Hub cache", _hub_home()), ("kernel cache", kernels), ("runs", runs))
     for what, path in places:
         if path.is_dir():
@@ -159,15 +166,23 @@ def _folders(runs: Path) -> Iterator[Finding]:
         elif path.exists():
             yield Finding(what, f"{path}: a file, not a folder", "bad", "Name another folder, or move the file away.")
         else:
-            yield Finding(what, f"{path}: not there yet")
+            yield Finding(what, f"{path}: not there yet", *_creatable(path, what))
 
 
 def _writable(path: Path) -> tuple[str, str]:
     return ("ok", "") if os.access(path, os.W_OK) else ("bad", "The folder cannot be written.")
 
 
+def _creatable(path: Path, what: str) -> tuple[str, str]:
+    """Whether a folder that does not exist could be made."""
+    there = next(above for above in path.absolute().parents if above.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        return "ok", ""
+    return "note", f"It cannot be made in {there}. {ELSEWHERE[what]}"
+
+
 def _hub_home() -> Path:
-    return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_HOME") or home() / ".cache" / "huggingface")
 
 
 def _used(path: Path) -> int:

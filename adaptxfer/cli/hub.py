@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +91,7 @@ def pull(
     if source.missing:
         mark = "" if source.verified else "unverified; "
         views.append(f"{mark}it came without {', '.join(source.missing)}")
-    console().result(document, *views, f"Next: adaptxfer transfer --to TASK --from {bundle.folder}")
+    console().result(document, *views, f"Next: adaptxfer transfer --to TASK --from {quote(str(bundle.folder))}")
 
 
 @adapters.command("list")

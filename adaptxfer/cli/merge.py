@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -43,9 +44,8 @@ def merge(
     bundle = run_merge(stage)
     facts = api.Run(bundle.folder).manifest["merge"]
     document = {"schema": 1, **plan, "state": "finished", "folder": bundle.folder, **facts}
-    console().result(
-        document, *_views(bundle.folder.name, facts), f"Next: adaptxfer transfer --to TASK --from {bundle.folder}"
-    )
+    told = f"Next: adaptxfer transfer --to TASK --from {quote(str(bundle.folder))}"
+    console().result(document, *_views(bundle.folder.name, facts), told)
 
 
 def _views(title: str, facts: dict[str, Any]) -> list[Any]:

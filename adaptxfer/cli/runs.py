@@ -161,7 +161,8 @@ def rm(
     if not force:
         if not sys.stdin.isatty():
             raise use_error(f"There is no terminal to ask whether to remove {', '.join(names)}.", "Use --force.")
-        typer.confirm(f"Remove {', '.join(names)}?", abort=True, err=True)
+        if not typer.confirm(f"Remove {', '.join(names)}?", err=True):
+            raise use_error("Nothing was removed.")
     removed = store.remove(names, force)
     console().result({"schema": 1, "removed": removed}, "\n".join(f"removed {name}" for name in removed))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,8 +82,8 @@ def new(
     write_text(path, text)
     spec = load_task(name, [to])
     data = source.parent
-    elsewhere = "" if to == Path("tasks") else f" --tasks {to}"
-    told = f"Wrote {path}: {_told(spec)}.\nNext: adaptxfer tasks check {name} --data-dir {data}{elsewhere}"
+    elsewhere = "" if to == Path("tasks") else f" --tasks {quote(str(to))}"
+    told = f"Wrote {path}: {_told(spec)}.\nNext: adaptxfer tasks check {name} --data-dir {quote(str(data))}{elsewhere}"
     console().result({"schema": 1, **summary(spec), "data_dir": str(data), "text": text}, told)
 
 

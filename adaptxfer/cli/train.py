@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +64,7 @@ def train_intermediate(
     else:
         bundles = [api.train_intermediate(*tasks_, seed=seed, sampler=sampler, **mixed, **options) for seed in seeds]
     document, table = api.training_report(bundles)
-    console().result(document, table, f"Next: adaptxfer transfer --to TASK --from {bundles[-1].folder}")
+    console().result(document, table, f"Next: adaptxfer transfer --to TASK --from {quote(str(bundles[-1].folder))}")
 
 
 def _show_plans(

@@ -50,3 +50,12 @@ def test_kernels_by_reason_on_a_gpu(monkeypatch):
     assert fast.found.startswith("Triton for add_norm") and fast.state == "ok"
     assert slow.found.startswith("plain torch for gelu: it failed") and slow.state == "note"
     assert graphs.found == "for steps in bf16"
+
+
+def test_folders_that_cannot_be_made_are_noted(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADAPTXFER_CACHE", str(tmp_path / "file" / "cache"))
+    features, *_, runs = doctor._folders(tmp_path / "file")
+    assert features.state == "note" and "ADAPTXFER_CACHE" in features.hint
+    assert runs.state == "bad" and "a file, not a folder" in runs.found
+    assert list(doctor._folders(tmp_path / "new"))[-1].state == "ok"

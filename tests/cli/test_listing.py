@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -356,7 +357,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (AdaptxferError("Diverged.", "Lower it.", 3), 3, "error: Diverged."),
         (KeyboardInterrupt(), 130, "stopped: Interrupted."),
-        (AdaptxferError("Stopped at step 3.", "", 130), 130, "The same command again continues it."),
+        (AdaptxferError("Stopped at step 3.", "", 130), 130, "stopped: Stopped at step 3."),
         (PermissionError(13, "Permission denied", "x/y"), 2, "error: Permission denied: x/y."),
         (OSError(28, "No space left on device"), 2, "No space left on device"),
         (ZeroDivisionError("division by zero"), BUG, "This is a bug in adaptxfer"),
@@ -456,3 +457,24 @@ def test_data_dir_of_a_check_must_be_a_folder(say, tmp_path: Path) -> None:
     for place in ("file", "nothing"):
         spoken = say("tasks", "check", "xnli", "--data-dir", str(tmp_path / place))
         assert spoken.code == 1 and "is not a folder" in spoken.err
+
+
+def test_a_no_removes_nothing_and_is_no_interruption(say, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = add_run("a1b2c3d4", 1, 70.0)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    spoken = say("runs", "rm", name)
+    assert spoken.code == 1 and "Nothing was removed." in spoken.err and "continues" not in spoken.err
+    assert (Path("runs") / name).exists()
+
+
+@pytest.mark.parametrize(("command", "told"), [("train-intermediate", True), ("tasks", False), ("report", False)])
+def test_only_commands_that_continue_say_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, told: bool
+) -> None:
+    def stop(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adaptxfer.cli._run", stop)
+    assert main([command]) == 130
+    assert ("continues it" in capsys.readouterr().err) is told
