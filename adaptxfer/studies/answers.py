@@ -11,12 +11,12 @@ import numpy as np
 from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import derived_seed
 from adaptxfer.studies.items import Items
-from adaptxfer.studies.outcomes import ByTarget, Key, mean_gains, outcome, own_scores
+from adaptxfer.studies.outcomes import ByTarget, Key, mean_gains, outcome, own_scores, paired
 from adaptxfer.studies.pairs import Pairs, pair
 from adaptxfer.studies.stats.bootstrap import Tally, resample
 from adaptxfer.studies.stats.correlation import repeated_measures, within_target
 from adaptxfer.studies.stats.estimate import Estimate
-from adaptxfer.studies.stats.seeds import t_interval
+from adaptxfer.studies.stats.seeds import Spread, pool, t_interval
 from adaptxfer.studies.stats.trend import slope
 from adaptxfer.studies.table import NONE, WHOLE, RecordTable, Row
 
@@ -102,6 +102,23 @@ def contrasts(table: RecordTable, hard: str, easy: str) -> dict[str, tuple[int, 
     if not found:
         raise data_error(f"No base model has gains of both {hard} and {easy}.", "Name two intermediates.")
     return found
+
+
+def contrast_intervals(table: RecordTable, hard: str, easy: str) -> dict[str, Estimate]:
+    """Per base model score(hard) - score(easy) with a 95 % interval; unit: seeds that both have.
+
+    The mean is over shared targets and their languages, seed by seed; the variance between seeds is pooled over base
+    models, which share no runs.
+    """
+    found: dict[str, np.ndarray] = {}
+    for backbone in contrasts(table, hard, easy):
+        part = table.where(lambda row, name=backbone: row.backbone == name)
+        both = [p for p in paired(part) if {hard, easy} <= set(p.labels())]
+        seeds = sorted(set.intersection(*(set(p.seeds(hard)) & set(p.seeds(easy)) for p in both))) if both else []
+        values = [[(p.scores(hard, s) - p.scores(easy, s)).mean() for s in seeds] for p in both]
+        found[backbone] = np.mean(values, axis=0) if seeds else np.zeros(0)
+    pooled = pool([Spread(float(v.var(ddof=1)), len(v) - 1) for v in found.values() if len(v) > 1])
+    return {name: t_interval(float(v.mean()), [pooled.over(len(v))], len(v)) for name, v in found.items() if len(v)}
 
 
 def scale_slope(

@@ -12,7 +12,7 @@ from adaptxfer import __version__
 from adaptxfer.console import Cell, Table, jsonable
 from adaptxfer.files import content_hash, write_json, write_text
 from adaptxfer.studies.plots import MISSING, Plot, can_draw, file_name, save_plots
-from adaptxfer.studies.stats.estimate import Estimate
+from adaptxfer.studies.stats.estimate import DESCRIPTIVE, Estimate
 from adaptxfer.studies.table import RecordTable, write_csv
 from adaptxfer.studies.views import estimate_numbers, p_text
 
@@ -40,6 +40,11 @@ class Claim:
     unit: str
     verdict: str
     why: str = ""
+
+    @property
+    def p(self) -> float:
+        """The p-value, where the units allow a test."""
+        return math.nan if self.verdict == DESCRIPTIVE else self.estimate.p
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Report:
         """The claims as a table."""
         rows: list[list[Cell]] = [
             [c.text, f"{c.estimate.value:+.2f}" if math.isfinite(c.estimate.value) else "–", _ends(c.estimate),
-             p_text(c.estimate.p), c.estimate.n_units, c.unit, f"{c.verdict} ({c.why})" if c.why else c.verdict]
+             p_text(c.p), c.estimate.n_units, c.unit, f"{c.verdict} ({c.why})" if c.why else c.verdict]
             for c in self.claims
         ]  # fmt: skip
         numbers = [(name, "right") for name in ("estimate", "95 %", "p", "n")]
@@ -83,7 +88,14 @@ class Report:
     def document(self) -> dict[str, Any]:
         """The report as JSON."""
         claims = [
-            {"text": c.text, **estimate_numbers(c.estimate), "unit": c.unit, "verdict": c.verdict, "why": c.why}
+            {
+                "text": c.text,
+                **estimate_numbers(c.estimate),
+                "p": c.p,
+                "unit": c.unit,
+                "verdict": c.verdict,
+                "why": c.why,
+            }
             for c in self.claims
         ]
         return {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adaptxfer.errors import AdaptxferError
+from adaptxfer.studies import answers
 from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.metric import metric_study
 from adaptxfer.studies.report import write_report
@@ -83,3 +86,20 @@ def test_report(tmp_path: Path) -> None:
 def test_missing_records() -> None:
     with pytest.raises(AdaptxferError):
         metric_study(simulate("cluster", 0, changed("cluster", clusters=3)).table)
+
+
+def test_contrasts_of_sizes_have_intervals_over_seeds() -> None:
+    made = simulate("scaling", 4)
+    found = answers.contrast_intervals(made.table, HARD, EASY)
+    known = answers.contrasts(made.table, HARD, EASY)
+    assert found.keys() == known.keys() and {e.n_units for e in found.values()} == {3}
+    for name, e in found.items():
+        assert e.value == pytest.approx(known[name][1]) and e.low < e.value < e.high
+
+
+def test_two_models_of_one_size_are_one_size() -> None:
+    made = simulate("scaling", 4)
+    rows = tuple(replace(row, n_params=86_000_000 if row.n_params > 1e9 else row.n_params) for row in made.table.rows)
+    (claim,) = scale_study(replace(made.table, rows=rows), HARD, EASY, lambda name: "").claims
+    assert (claim.verdict, claim.estimate.n_units) == ("descriptive", 2) and "4 different sizes" in claim.why
+    assert math.isnan(claim.estimate.low) and math.isnan(claim.p)
