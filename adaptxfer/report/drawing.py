@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from adaptxfer.report.curves import Panel, Points
+from adaptxfer.report.curves import Curve, Panel, Points
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 320, 170, 34, 34, 10, 22
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's palette without black, which a dark page would swallow."""
+COLOURS = 6
+"""Colours of the page's style, lighter on a dark page; after these they come again."""
+PATTERNS = ("", "5 2", "1.5 2", "6 2 1.5 2")
+"""Dashes, so that no line is told by its colour alone."""
 
 
 def draw(panel: Panel) -> Markup:
@@ -19,24 +21,33 @@ def draw(panel: Panel) -> Markup:
     losses = _finite(y for curve in panel.curves for _, y in curve.loss)
     scores = _finite(y for curve in panel.curves for _, y in curve.dev)
     loss_range, score_range = _range(losses), _range(scores)
-    lines = []
+    lines, listed = [], []
     for number, curve in enumerate(panel.curves):
-        colour = COLOURS[number % len(COLOURS)]
-        title = escape(f"{curve.run}: {curve.steps:,} steps")
-        lines.append(f'<path stroke="{colour}" d="{_path(curve.loss, loss_range)}"><title>{title}</title></path>')
+        look = f'style="--c:var(--c{number % COLOURS})" stroke-dasharray="{PATTERNS[number % len(PATTERNS)]}"'
+        title = escape(_in_words(curve))
+        lines.append(f'<path {look} d="{_path(curve.loss, loss_range)}"><title>{title}</title></path>')
+        listed.append(f'<li><svg viewBox="0 0 32 10" aria-hidden="true"><path {look} d="M0,5L32,5"/></svg>{title}</li>')
         for x, y in curve.dev:
             if math.isfinite(y):
                 place = f'cx="{_x(x):.1f}" cy="{_y(y, score_range):.1f}"'
                 told = escape(f"{curve.run}: dev {y:.1f} at step {round(x * curve.steps):,}")
-                lines.append(f'<circle {place} r="2.6" fill="{colour}"><title>{told}</title></circle>')
+                lines.append(f'<circle {look} {place} r="2.6"><title>{told}</title></circle>')
     told = f"{panel.title}, {len(panel.curves)} run{'s' if len(panel.curves) > 1 else ''}"
     spread = f"loss from {max(losses):.2f} to {min(losses):.2f}" if losses else "no loss"
     best = f", best dev score {max(scores):.1f}" if scores else ""
     # every part is either a number formatted here or escaped
     return Markup(
         f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}: {spread}{best}">'
-        f"{_axes(loss_range, score_range)}{''.join(lines)}</svg><figcaption>{escape(told)}{best}</figcaption></figure>"
+        f"{_axes(loss_range, score_range)}{''.join(lines)}</svg><figcaption>{escape(told)}{best}</figcaption>"
+        f"<details><summary>Each run</summary><ul>{''.join(listed)}</ul></details></figure>"
     )
+
+
+def _in_words(curve: Curve) -> str:
+    losses, scores = _finite(y for _, y in curve.loss), _finite(y for _, y in curve.dev)
+    loss = f", loss {losses[0]:.2f} to {losses[-1]:.2f}" if losses else ""
+    best = f", best dev score {max(scores):.1f}" if scores else ""
+    return f"{curve.run}: {curve.steps:,} steps{loss}{best}"
 
 
 def _finite(values: object) -> list[float]:

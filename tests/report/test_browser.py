@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from adaptxfer.report.gather import gather
 from adaptxfer.report.write import write_report
+from tests.folders import add_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -95,29 +97,58 @@ def test_choosing_an_intermediate_task(open_page) -> None:
     assert shown.count() == 1 and shown.first.inner_text().startswith("i03")
 
 
+CONTRAST = """([selectors, against]) => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const light = (colour) => {
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+      .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if (colour !== "rgba(0, 0, 0, 0)") return colour;
+    }
+    return "white";
+  };
+  const cells = document.querySelectorAll(".heat td[style]");
+  ["more", "less"].forEach((name, place) => {
+    cells[place].className = name; cells[place].style.setProperty("--v", "1.00");
+  });
+  return selectors.flatMap((selector) => [...document.querySelectorAll(selector)].slice(0, 12).map((element) =>
+    [selector, ratio(getComputedStyle(element)[against], behind(element))]));
+}"""
+"""The ratio of luminances (WCAG 2.2) between what a selector finds and what is behind it."""
+TEXT = ["td", "th", "caption", ".note", ".claims b", "a", "dt", "dd", "h2", "summary", "footer", ".banner", ".legend"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_numbers_can_be_read_on_their_colours(open_page, scheme) -> None:
-    """Contrast of at least 4.5 to 1 between text and the fullest colours (WCAG 2.2, 1.4.3)."""
-    page = open_page(scheme)
-    ratios = page.evaluate(
-        """() => {
-          const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-          const light = (colour) => {
-            canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-            const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
-              .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-          };
-          return ["more", "less"].map((name) => {
-            const cell = document.querySelector(".heat td[style]");
-            cell.className = name; cell.style.setProperty("--v", "1.00");
-            const style = getComputedStyle(cell);
-            const [a, b] = [light(style.backgroundColor), light(style.color)].sort();
-            return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-          });
-        }"""
+def test_text_can_be_read_on_what_is_behind_it(open_page, scheme) -> None:
+    """At least 4.5 to 1 (1.4.3), on the fullest colours of a map too."""
+    found = open_page(scheme).evaluate(CONTRAST, [TEXT, "color"])
+    assert {"td", ".claims b"} <= {selector for selector, _ in found}
+    assert [pair for pair in found if pair[1] < 4.5] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_curves_stand_out(browser, runs, tmp_path, scheme) -> None:
+    """At least 3 to 1 (1.4.11), each with a pattern of its own and in words below."""
+    for seed in range(2, 8):
+        add_run(runs, "intermediate", "nli", seed)
+    write_report(gather([runs], resamples=100), tmp_path / "out", ("html",))
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    found = page.evaluate(CONTRAST, [[".panels figure > svg path"], "stroke"])
+    assert len({ratio for _, ratio in found}) == 6 and min(ratio for _, ratio in found) >= 3
+    looks = page.locator(".panels figure > svg path").evaluate_all(
+        "all => all.map(one => one.getAttribute('style') + one.getAttribute('stroke-dasharray'))"
     )
-    assert min(ratios) >= 4.5, ratios
+    assert len(looks) == len(set(looks)) == 7
+    page.locator(".panels summary").first.click()
+    assert page.locator(".panels li:visible").count() == 7
+    page.close()
 
 
 @pytest.mark.parametrize("width", [390, 1200])

@@ -67,5 +67,5 @@ def test_names_cannot_become_markup(tmp_path) -> None:
 
 def test_curves_have_a_text_alternative(runs) -> None:
     seen = outline(render_page(gather([runs], resamples=100))).seen
-    (label,) = [a["aria-label"] for tag, a in seen if tag == "svg"]
+    (label,) = [a["aria-label"] for tag, a in seen if tag == "svg" and a.get("role") == "img"]
     assert "intermediate: nli, 1 run" in label and "best dev score 200.0" in label
