@@ -114,12 +114,13 @@ def narrow_cases(choice: Choice) -> Iterator[Case]:
     for width in (1024, 4096):
         for op, kernel, more in (
             ("lora_shrink", lora_linear.shrink_kernel, {}),
-            ("lora_spread", lora_linear.spread_kernel, {"COUNT": 2, "DROP": True}),
-            ("lora_gradients", lora_linear.grads_kernel, {"COUNT": 2, "DROP": True}),
+            ("lora_spread", lora_linear.spread_kernel, {"COUNT": 2}),
+            ("lora_gradients", lora_linear.grads_kernel, {"COUNT": 2}),
         ):
-            for tile in choice.tiles(f"{op}_1", 16):
+            for tile, grouped in product(choice.tiles(f"{op}_1", 16), (False, True)):
                 shape = {"K": width, "RANK": 16, "ROWS": tile.rows, "COLS": tile.cols, "PRECISION": "tf32"}
-                yield Case(f"{op}_{width}", kernel, {**shape, **more}, tile)
+                shape |= {"DROP": True, "GROUPED": grouped}
+                yield Case(f"{'grouped_' if grouped else ''}{op}_{width}", kernel, {**shape, **more}, tile)
 
 
 CASES = (row_cases, bottleneck_cases, narrow_cases)

@@ -22,9 +22,9 @@ from adaptxfer.kernels.parts import ACTIVATIONS
 
 LOWEST = (8, 0)
 """Compute capability from which bf16 products and asynchronous copies exist."""
-OPERATIONS = ("add_norm", "gelu", "masked_lm", "bottleneck", "fusion", "lora_linear", "grouped_bottleneck")
-PRODUCTS = ("bottleneck", "lora_linear", "grouped_bottleneck")
+PRODUCTS = ("bottleneck", "lora_linear", "grouped_bottleneck", "grouped_lora_linear")
 """Tensor cores give kernels with products of their own their speed; in float32 they have none."""
+OPERATIONS = ("add_norm", "gelu", "masked_lm", "fusion", *PRODUCTS)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_INNER, MOST_STACKED, MOST_FUSED, WIDEST_NORM = 128, 2, 16, 4096
 
@@ -183,7 +183,7 @@ def refusal(
         return f"it stacks {MOST_STACKED} adapters at most, not {len(inner)}"
     if op == "fusion" and len(inner) > MOST_FUSED:
         return f"it fuses {MOST_FUSED} adapters at most, not {len(inner)}"
-    if op in ("fusion", "lora_linear") and len(set(drops)) > 1:
+    if op in ("fusion", "lora_linear", "grouped_lora_linear") and len(set(drops)) > 1:
         return "the dropout probabilities of the updates differ"
     if any(p >= 1.0 for p in drops):
         return "a dropout probability is 1"

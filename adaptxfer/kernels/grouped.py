@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,25 +101,32 @@ def grouped_bottleneck(
     """
     if reads == "sublayer" and p_hidden:  # h is read twice: drawn once, here
         h, p_hidden = grouped_dropout(h, p_hidden, groups), 0.0
-    if _alike(adapters) and _on_kernel(h, norm, adapters[0], p_hidden):
+    if _alike([[(one.down.shape, *one[4:]) for one in own] for own in adapters]) and _on_kernel(
+        h, norm, adapters[0], p_hidden
+    ):
         from adaptxfer.kernels.triton.grouped import grouped_bottleneck as fast
-        from adaptxfer.kernels.triton.parts import draw_seed
 
-        draws = max(*(one.dropout for one in adapters[0]), p_hidden) > 0
-        seeds = groups.each([draw_seed] * len(groups.sizes), h) if draws else None
+        seeds = _seeds(h, groups, max(*(one.dropout for one in adapters[0]), p_hidden))
         return fast(h, x, norm, groups.sizes, adapters, seeds, reads, p_hidden)
     apart = [lambda h, x, own=own: bottleneck(h, x, norm, own, reads, p_hidden) for own in adapters]
     return groups.each(apart, h, x)
 
 
-def _alike(adapters: Sequence[Sequence[Adapter]]) -> bool:
-    """Whether groups differ in nothing but the weights."""
-    return len({tuple((one.down.shape, *one[4:]) for one in own) for own in adapters}) == 1
+def _alike(kinds: Sequence[Sequence[Any]]) -> bool:
+    """Whether groups differ in nothing but the weights, going by what else their modules have."""
+    return all(kind == kinds[0] for kind in kinds)
 
 
 def _on_kernel(h: Tensor, norm: Norm, own: Sequence[Adapter], p: float) -> bool:
     inner, acts, drops = zip(*((len(one.down), one.act, one.dropout) for one in own), strict=True)
     return choose("grouped_bottleneck", h, inner=inner, acts=acts, drops=(*drops, p), trains_norm=trains(norm))
+
+
+def _seeds(rows: Tensor, groups: Groups, p: float) -> Tensor | None:
+    """What a run alone would draw for a kernel, for each of them; None if nothing is dropped."""
+    from adaptxfer.kernels.triton.parts import draw_seed
+
+    return groups.each([draw_seed] * len(groups.sizes), rows) if p > 0 else None
 
 
 def grouped_lora_linear(
@@ -141,6 +148,12 @@ def grouped_lora_linear(
     """
     if not any(updates):
         return F.linear(x, weight, bias)
+    ranks, drops = [len(one.a) for one in updates[0]], [one.dropout for one in updates[0]]
+    alike = _alike([[(one.a.shape, one.b.shape, *one[2:]) for one in own] for own in updates])
+    if alike and choose("grouped_lora_linear", x, inner=ranks, drops=drops):
+        from adaptxfer.kernels.triton.grouped import grouped_lora_linear as fast
+
+        return fast(x, weight, bias, groups.sizes, updates, _seeds(x, groups, drops[0]))
     ends = torch.tensor(groups.sizes).cumsum(0).tolist()
     scales, columns, rows, tensors = [], [], [], []
     for own, stream, end, size in zip(updates, groups.streams, ends, groups.sizes, strict=True):

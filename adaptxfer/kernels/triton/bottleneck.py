@@ -17,6 +17,7 @@ from adaptxfer.kernels.triton.bottleneck_forward import forward_kernel
 from adaptxfer.kernels.triton.parts import (
     ACTS,
     activations,
+    blocks_of,
     bound,
     draw_seed,
     group_table,
@@ -47,7 +48,7 @@ def forward(
     out, s, a = torch.empty_like(h), torch.empty_like(h), h.new_empty(count, inner)
     stats = h.new_empty((2 * len(scales) + 2) * count, dtype=torch.float32)
     tile = tile_for("bottleneck", h, weights[0].shape[-2], len(scales))
-    table, blocks = _blocks(sizes, tile.rows, h)
+    table, blocks = blocks_of(sizes, tile.rows, h)
     with on_device(h):
         forward_kernel[(blocks,)](
             h, x, gamma, beta, seed, *slots_of(weights, scales, drops), out, s, a, stats, table, count, p_hidden, eps,
@@ -79,7 +80,7 @@ def backward(
     dt2 = torch.empty_like(s) if pair else None
     dh = torch.empty_like(s) if p_hidden > 0 else s.new_empty(0)
     tile = tile_for("bottleneck_backward", s, weights[0].shape[-2], len(scales))
-    table, blocks = _blocks(sizes, tile.rows, s)
+    table, blocks = blocks_of(sizes, tile.rows, s)
     meta = meta_of(s, weights, acts, drops, p_hidden, reads, tile)
     with on_device(s):
         moments = [moments_of(down, gamma, beta, s) if reads == "sum" else None for down in weights[::4]]
@@ -107,14 +108,6 @@ def _(dout, source, s, a, stats, gamma, beta, seed, weights, trains, sizes, acts
         for count, needed in zip(counts, trains, strict=True)
     ]
     return torch.empty_like(s), torch.empty_like(s), torch.empty_like(s) if p_hidden > 0 else s.new_empty(0), flat
-
-
-def _blocks(sizes: Sequence[int] | None, rows: int, like: Tensor) -> tuple[Tensor | None, int]:
-    """The table of whose rows a block has, None where all are of one run, and the number of blocks."""
-    if not sizes:
-        return None, triton.cdiv(len(like), rows)
-    table = group_table(tuple(sizes), rows, like.device)
-    return table, len(table)
 
 
 def slots_of(

@@ -162,7 +162,7 @@ def rows_kernel(
     ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dt: gradient behind the first adapter (dt2: the second); da: of pre-activations; ds: of s and of what is read."""
-    group, before, T, block = rows_of_block(table_ptr, T, H, ROWS, GROUPED)
+    group, before, T, block = rows_of_block(tl.program_id(0), table_ptr, T, H, ROWS, GROUPED)
     a_ptr, da_ptr = a_ptr + before * (D + D2), da_ptr + before * (D + D2)
     stats_ptr += before * (6 if D2 > 0 else 4)
     if DROP or DROP_HIDDEN:

@@ -88,7 +88,7 @@ def forward_kernel(
     D2 > 0 adds a second adapter that reads the LayerNorm of s plus the update of the first. GROUPED: adapters have
     weights for each group of rows, and everything else of a group lies as if it were alone.
     """
-    group, before, T, block = rows_of_block(table_ptr, T, H, ROWS, GROUPED)
+    group, before, T, block = rows_of_block(tl.program_id(0), table_ptr, T, H, ROWS, GROUPED)
     a_ptr, stats_ptr = a_ptr + before * (D + D2), stats_ptr + before * (6 if D2 > 0 else 4)
     if DROP or DROP_HIDDEN:
         seed_ptr += group

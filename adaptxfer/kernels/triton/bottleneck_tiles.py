@@ -50,12 +50,12 @@ def load_weight(
 
 
 @triton.jit
-def rows_of_block(table_ptr, T, H: tl.constexpr, ROWS: tl.constexpr, GROUPED: tl.constexpr):
-    """Group of this block, first row and number of rows of the group, and (rows, inside, start) as `running` takes it.
+def rows_of_block(number, table_ptr, T, H: tl.constexpr, ROWS: tl.constexpr, GROUPED: tl.constexpr):
+    """Group of a block, first row and number of rows of the group, and (rows, inside, start) as `running` takes it.
 
     Rows count within their group. Without a `group_table` all rows are of one group.
     """
-    group, number, before = 0, tl.program_id(0), 0
+    group, before = 0, 0
     if GROUPED:
         group, number, before, T = placed(table_ptr, number)
     rows = number * ROWS + tl.arange(0, ROWS)

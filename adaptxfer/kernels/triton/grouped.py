@@ -1,6 +1,6 @@
-"""Bottlenecks of several runs in one launch: each block of rows reads the weights and the seed of its own group.
+"""Modules of several runs in one launch: each block of rows reads the weights and the seed of its own group.
 
-The kernels are those of a single run (`adaptxfer.kernels.triton.bottleneck`); a table says whose rows a block has.
+The kernels are those of a single run; a table says whose rows a block has.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adaptxfer.kernels.lora_linear import Update
 from adaptxfer.kernels.parts import Adapter, Norm
-from adaptxfer.kernels.triton.bottleneck import launch
+from adaptxfer.kernels.triton import bottleneck, lora_linear
 
 
 def grouped_bottleneck(
@@ -36,4 +37,25 @@ def grouped_bottleneck(
     """
     places = [zip(*(adapter[:4] for adapter in place), strict=True) for place in zip(*adapters, strict=True)]
     weights = [torch.stack(parts) for place in places for parts in place]
-    return launch(h, x, norm, weights, adapters[0], seeds, list(sizes), reads, p_hidden)
+    return bottleneck.launch(h, x, norm, weights, adapters[0], seeds, list(sizes), reads, p_hidden)
+
+
+def grouped_lora_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sequence[int], updates: Sequence[Sequence[Update]],
+    seeds: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """As `adaptxfer.kernels.grouped.grouped_lora_linear`, for groups that are alike but for the weights.
+
+    Args:
+        x: (T, K), K a multiple of 64.
+        weight: (N, K), frozen.
+        bias: (N,) or None.
+        sizes: rows of each group, in order; they sum up to T.
+        updates: for each group one or more, of one dropout probability; those at the same place are equal in rank,
+            scale and columns.
+        seeds: (groups,) int64 of the dropout; group i draws what a run alone draws from ``seeds[i]``.
+
+    Returns:
+        (T, N).
+    """
+    return lora_linear.launch(x, weight, bias, updates, seeds, list(sizes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -123,6 +124,14 @@ def group_table(sizes: tuple[int, ...], rows: int | None, device: torch.device) 
         entries += [(group, block, first, size) for block in range(blocks)]
         first += size
     return torch.tensor(entries, dtype=torch.int32, device=device).view(-1, 4)
+
+
+def blocks_of(sizes: Sequence[int] | None, rows: int, like: Tensor) -> tuple[Tensor | None, int]:
+    """The `group_table` of blocks of ``rows`` rows, None where all rows are of one run, and the number of blocks."""
+    if sizes is None:
+        return None, triton.cdiv(len(like), rows)
+    table = group_table(tuple(sizes), rows, like.device)
+    return table, len(table)
 
 
 def mask_of(seed: Tensor, stream: int, rows: int, width: int, p: float) -> Tensor:

@@ -148,6 +148,24 @@ def _lora_linear() -> Case:
     return with_update(fast), with_update(plain), [x, weight, a, b]
 
 
+def _grouped_lora_linear() -> Case:
+    from adaptxfer.kernels.lora_linear import Update
+    from adaptxfer.kernels.lora_linear import lora_linear as plain
+    from adaptxfer.kernels.triton.grouped import grouped_lora_linear as fast
+
+    sizes = (ROWS // 3, ROWS - ROWS // 3)
+    inputs = _draw((ROWS, WIDTH), (WIDTH, WIDTH), *[(8, WIDTH), (WIDTH, 8)] * 2, scale=0.3)
+
+    def updates(ab: tuple[Tensor, ...]) -> list[list[Update]]:
+        return [[Update(*ab[i : i + 2], 2.0, 0.0)] for i in (0, 2)]
+
+    def apart(x: Tensor, weight: Tensor, *ab: Tensor) -> Tensor:
+        parts = zip(x.split(sizes), updates(ab), strict=True)
+        return torch.cat([plain(rows, weight, None, own) for rows, own in parts])
+
+    return lambda x, weight, *ab: fast(x, weight, None, sizes, updates(ab), None), apart, inputs
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "add_norm": _add_norm,
     "gelu": _gelu,
@@ -156,4 +174,5 @@ CASES: dict[str, Callable[[], Case]] = {
     "fusion": _fusion,
     "lora_linear": _lora_linear,
     "grouped_bottleneck": _grouped_bottleneck,
+    "grouped_lora_linear": _grouped_lora_linear,
 }

@@ -7,6 +7,7 @@ import torch
 
 from adaptxfer.kernels import dispatch
 from adaptxfer.kernels.dispatch import using
+from adaptxfer.kernels.lora_linear import Update
 from adaptxfer.kernels.parts import Adapter
 from tests.kernels.triton.against import draw
 from tests.kernels.triton.test_bottleneck import norm_of, weight_shapes
@@ -90,8 +91,8 @@ def test_the_plain_function_takes_it_and_draws_what_each_run_draws(device, monke
     case = ((3, 5), 64, inner, "sum", 0.2, 0.0)
     leaves, adapters, _ = made(device, torch.float32, case)
     h, x = leaves[:2]
-    launches, run = [], grouped.launch
-    monkeypatch.setattr(grouped, "launch", lambda *a: launches.append(1) or run(*a))
+    launches, run = [], grouped.bottleneck.launch
+    monkeypatch.setattr(grouped.bottleneck, "launch", lambda *a: launches.append(1) or run(*a))
     monkeypatch.setattr(dispatch, "_fault", lambda *_: "")  # checked elsewhere
     with using("triton"):
         groups = Groups(case[0], (Stream(1), Stream(2)))
@@ -101,3 +102,42 @@ def test_the_plain_function_takes_it_and_draws_what_each_run_draws(device, monke
             torch.manual_seed(seed)
             alone.append(bottleneck(one, two, norm_of(h), own, "sum", 0.3))
     assert launches and torch.equal(found, torch.cat(alone))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_low_rank_updates_equal_each_alone(device, dtype, p):
+    from adaptxfer.kernels.triton.grouped import grouped_lora_linear
+    from adaptxfer.kernels.triton.lora_linear import lora_linear
+
+    sizes, seeds = (17, 3, 16), torch.arange(7, 10, device=device) * 2**33
+    x, weight, bias = draw(device, dtype, (36, 64), (64, 64), (64,))
+    ab = draw(device, dtype, *[(8, 64), (32, 8), (4, 64), (32, 4)] * 3, scale=0.1)
+    leaves = [t.requires_grad_() for t in (x, *ab)]
+    made = iter([Update(*ab[i : i + 2], 2.0, p, 32 * (i // 2 % 2)) for i in range(0, len(ab), 2)])
+    updates = [[next(made), next(made)] for _ in sizes]
+    parts = zip(x.split(sizes), updates, seeds, strict=True)
+    alone = torch.cat([lora_linear(rows, weight, bias, own, seed[None]) for rows, own, seed in parts])
+    together = grouped_lora_linear(x, weight, bias, sizes, updates, seeds if p else None)
+    near = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    for number, (one, other) in enumerate(zip(outcome(together, leaves), outcome(alone, leaves), strict=True)):
+        assert torch.allclose(one, other, **near), number
+
+
+def test_low_rank_updates_by_the_plain_function(device, monkeypatch):
+    from adaptxfer.kernels.grouped import Groups, Stream, grouped_lora_linear
+    from adaptxfer.kernels.lora_linear import lora_linear
+    from adaptxfer.kernels.triton import grouped
+
+    x, weight, *ab = draw(device, torch.float32, (8, 64), (64, 64), *[(4, 64), (64, 4)] * 2)
+    updates = [[Update(*ab[i : i + 2], 1.0, 0.2)] for i in (0, 2)]
+    launches, run = [], grouped.lora_linear.launch
+    monkeypatch.setattr(grouped.lora_linear, "launch", lambda *a: launches.append(len(a[3])) or run(*a))
+    monkeypatch.setattr(dispatch, "_fault", lambda *_: "")  # checked elsewhere
+    with using("triton"):
+        found = grouped_lora_linear(x, weight, None, Groups((3, 5), (Stream(1), Stream(2))), updates)
+        alone = []
+        for seed, rows, own in zip((1, 2), x.split((3, 5)), updates, strict=True):
+            torch.manual_seed(seed)
+            alone.append(lora_linear(rows, weight, None, own))
+    assert launches[0] == 2 and torch.allclose(found, torch.cat(alone), atol=1e-5)

@@ -20,6 +20,7 @@ EXPECTED = {
     "fusion": {"fusion_mix", "fusion_mix_backward"},
     "lora_linear": {"lora_shrink", "lora_spread", "lora_gradients"},
     "grouped_bottleneck": {"bottleneck", "bottleneck_backward"},
+    "grouped_lora_linear": {"lora_shrink", "lora_spread", "lora_gradients"},
 }
 
 
