@@ -95,8 +95,28 @@ def cases(device: torch.device) -> dict[str, Callable[[torch.dtype], Any]]:
         "fusion N=9": mix(9),
         "lora_linear": low_rank,
         "masked_lm": words,
+        "grouped bottleneck (stack of 2)": of_groups(device, "grouped_bottleneck"),
+        "grouped lora_linear": of_groups(device, "grouped_lora_linear"),
         **row_cases(device),
     }
+
+
+def of_groups(device: torch.device, op: str) -> Callable[[torch.dtype], Any]:
+    """Two runs in one launch against plain torch on the rows of each, without dropout."""
+    from adaptxfer.kernels.triton import self_check
+
+    self_check.ROWS, self_check.WIDTH, self_check.INNER = 19, 128, 16
+
+    def make(dtype: torch.dtype) -> Any:
+        fast, plain, inputs = self_check.CASES[op]()
+
+        def in_torch(*tensors: torch.Tensor) -> torch.Tensor:
+            with using("torch"):
+                return plain(*tensors)
+
+        return fast, in_torch, [tensor.to(device, dtype) for tensor in inputs]
+
+    return make
 
 
 def row_cases(device: torch.device) -> dict[str, Callable[[torch.dtype], Any]]:
@@ -159,7 +179,10 @@ def models() -> Iterator[Row]:
 
 
 def steps() -> Iterator[Row]:
-    """Ten optimiser steps of a fixed shape with dummy sequences against ordinary ones, weights at the end."""
+    """Ten optimiser steps of a fixed shape with dummy sequences against ordinary ones, weights at the end.
+
+    In 32 bits and uncaptured, so on a CPU; `benchmarks.gpu` compares captured ones.
+    """
     import pytest
 
     from adaptxfer.embedded import encoder_dir
@@ -193,7 +216,7 @@ def main() -> None:
     parts = {"kernels": lambda: kernels(device), "encoders": encoders, "models": models, "steps": steps,
              "encoders_on_kernels": lambda: encoders_on_kernels(device)}  # fmt: skip
     for name, part in parts.items():
-        for row in part() if only in ("", name) else ():
+        for row in part() if only in ("", name) and (name != "steps" or device.type == "cpu") else ():
             other = "" if row.other is None else f"  plain torch {row.other:.1e}"
             print(f"{row.what:<50} {row.dtype:<9} {row.error:.1e}{other}", flush=True)
 
