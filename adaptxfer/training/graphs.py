@@ -83,7 +83,7 @@ class GraphLearner(Learner):
         self.capture, self.slots = capture, dict[Shape, Slot]()
         self.rate, self.outcome = torch.zeros((), device=device), torch.zeros(2, device=device)
         self.pending: Pending | None = None
-        self.settled = 0.0
+        self.settled, self.told = 0.0, False
         # AdamW leaves the weights alone where this is 1: by the time the host knows of a NaN it would be too late.
         self.optimiser.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
         for group in self.optimiser.param_groups:
@@ -96,6 +96,9 @@ class GraphLearner(Learner):
         """One optimiser step, of a fixed shape where the batch is in one piece."""
         task, batches = self.steps.at(self.progress.step, self.options.batch_tokens)
         if len(batches) > 1:
+            if not self.told:
+                log.info("Batches that --batch-tokens cuts in pieces are not captured as CUDA graphs.")
+            self.told = True
             self.settle()
             self.optimiser.zero_grad(set_to_none=True)  # captured steps leave theirs
             return super().step()

@@ -146,7 +146,8 @@ def test_a_step_is_told_while_the_next_one_runs(encoder, tmp_path):
     assert learner.progress.step == 4 == len(learner.progress.losses)
 
 
-def test_steps_in_pieces_are_ordinary_among_the_others(encoder, tmp_path, monkeypatch):
+def test_steps_in_pieces_are_ordinary_among_the_others(encoder, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "adaptxfer")
     options = replace(OPTIONS, learning_rate=1e-3, batch_tokens=48)
     kinds = []
     run_one = GraphLearner._run
@@ -156,7 +157,7 @@ def test_steps_in_pieces_are_ordinary_among_the_others(encoder, tmp_path, monkey
     losses = []
     train(model, trained, toy_steps(options), options, tmp_path / "a", rising(),
           lambda e: losses.append(e.get("loss")) if e["event"] == "step" else None)  # fmt: skip
-    assert 0 < len(kinds) < options.max_steps
+    assert 0 < len(kinds) < options.max_steps and caplog.text.count("cuts in pieces") == 1
     monkeypatch.undo()
     ordinary = run(encoder, tmp_path / "b", monkeypatch, False, options=options)
     assert_same((losses, {n: p.detach() for n, p in trained.items()}), ordinary)
