@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaptxfer.cli.check import check
+from adaptxfer.cli.derive import fakes, halves
 from adaptxfer.cli.options import Json, Tasks, folders
 from adaptxfer.console import Cell, Table, console
 from adaptxfer.errors import nearest, use_error
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, check and write task files.", no_args_is_help=True)
 app.command("check")(check)
+app.command("halves")(halves)
+app.command("fakes")(fakes)
 
 
 @app.command("list")

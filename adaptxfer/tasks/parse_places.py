@@ -98,6 +98,7 @@ def _file(table: Table, shared: Shared) -> FileSource:
         beside=table.strings("beside"),
         options=options,
         embedded=table.flag("embedded", False),
+        here=table.flag("here", False),
     )
     for key in sorted(COMPANIONS.get(reader, set()) - source.beside.keys()):
         table.fault(f"beside.{key}", f"missing; the reader {reader!r} needs it")

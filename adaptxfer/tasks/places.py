@@ -59,9 +59,9 @@ def check_request(spec: TaskSpec, split: str, language: str) -> None:
 
 
 def find_files(spec: TaskSpec, split: str, language: str, data_dir: Path | None) -> Found | None:
-    """The first place in the task file whose files exist; embedded files need no ``data_dir``."""
+    """The first place in the task file whose files exist; embedded ones and those beside it need no ``data_dir``."""
     for source in spec.files:
-        root = _root(source, data_dir)
+        root = _root(spec, source, data_dir)
         if root is not None and offers(source, split, language):
             parts = [_files(source, root, name, language) for name in source.splits.get(split, (split,))]
             if all(parts):
@@ -90,7 +90,9 @@ def hub_for(spec: TaskSpec, split: str, language: str) -> HubSource | None:
     return next((source for source in spec.hub if offers(source, split, language) and source.splits), None)
 
 
-def _root(source: FileSource, data_dir: Path | None) -> Path | None:
+def _root(spec: TaskSpec, source: FileSource, data_dir: Path | None) -> Path | None:
+    if source.here:
+        return Path(spec.origin).parent
     if not source.embedded:
         return data_dir
     from adaptxfer.embedded import embedded_dir  # the data files come with the package

@@ -103,6 +103,7 @@ class FileSource(Rows):
     beside: Mapping[str, str] = field(default_factory=dict)  # companion files in the same folder; "gold?" may be absent
     options: Mapping[str, Any] = field(default_factory=dict)
     embedded: bool = False
+    here: bool = False  # paths are relative to the task file, whatever the data folder
 
 
 @dataclass(frozen=True)
