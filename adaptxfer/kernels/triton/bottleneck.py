@@ -29,7 +29,6 @@ from adaptxfer.kernels.triton.parts import (
 )
 
 READS = {"sum": 0, "sublayer": 1, "input": 2}
-MAX_STACK = 2
 PARTS = 16
 """Parts of the sums over rows, added up in a fixed order."""
 
@@ -224,7 +223,7 @@ def bottleneck(
     p_hidden: float = 0.0,
     seed: Tensor | None = None,
 ) -> Tensor:
-    """As `adaptxfer.kernels.bottleneck.bottleneck`, for a norm that does not train and up to ``MAX_STACK`` adapters.
+    """As `adaptxfer.kernels.bottleneck.bottleneck`, for a norm that does not train and one or two adapters.
 
     Args:
         h: (T, H) output of the sub-layer, H a multiple of 64.

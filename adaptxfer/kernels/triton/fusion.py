@@ -23,8 +23,6 @@ from adaptxfer.kernels.triton.parts import (
     slope,
 )
 
-MAX_COUNT = 16
-"""More adapters than this do not fit the registers of a block."""
 ALIGNED = 8
 """Widths of matrix products are rounded up to multiples of this many columns, of zeros."""
 
@@ -186,7 +184,7 @@ def mixture(
         wide: (2 N D + N, H) the folded weights that read z.
         offsets: (2 N D + N,) what is added to their products.
         values: (H, N D + N) the folded weights that write the result.
-        count: N, up to ``MAX_COUNT``.
+        count: N, few enough for the registers of a block (`adaptxfer.kernels.dispatch.MOST_FUSED`).
         act: activation of the bottlenecks.
         p: dropout probability of the scores.
         seed: (1,) int64 of this dropout; None draws one.
