@@ -57,6 +57,8 @@ def _console() -> Console:
 
 
 def _run(words: list[str]) -> int:
+    if sys.flags.optimize > 1:
+        raise use_error("python -OO takes away docstrings, which transformers needs.", "Use -O, or neither.")
     if ranks.size() > 1 and words[:1] and words[0] not in TOGETHER:
         raise use_error(
             f"{words[0]} runs in one process, but {ranks.size()} were started.",

@@ -133,7 +133,8 @@ def read_bundle(folder: Path) -> Bundle:
 
     path = Path(folder) / FILE
     if not path.is_file():
-        raise data_error(f"{folder} holds no bundle ({FILE} is missing).", "Give the folder of a finished run.")
+        hint = "Give a finished run that trained a module: `adaptxfer adapters list` shows them."
+        raise data_error(f"{folder} holds no bundle ({FILE} is missing).", hint)
     try:
         found = read_small(path, "bundle")
         if found["schema"] != SCHEMA:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from adaptxfer.cli import main
@@ -51,3 +55,11 @@ def test_usage_of_arguments_is_as_people_write_it(capsys: pytest.CaptureFixture[
     assert usages["train-intermediate"].endswith("[OPTIONS] TASK...")
     assert usages["gain"].endswith("[OPTIONS] [RECORDS...]")
     assert usages["grid"].endswith("[OPTIONS] PLAN.toml")
+
+
+@pytest.mark.parametrize(("flag", "code", "told"), [("-O", 0, "Usage: "), ("-OO", 1, "takes away docstrings")])
+def test_python_without_asserts_works_and_without_docstrings_is_refused(flag: str, code: int, told: str) -> None:
+    words = [sys.executable, flag, "-W", "error", "-m", "adaptxfer", "gain", "--help"]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True)
+    assert done.returncode == code and told in done.stdout + done.stderr

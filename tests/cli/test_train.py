@@ -112,7 +112,7 @@ def test_evaluate_shows_the_scores_of_a_bundle(trained, say) -> None:
         (["transfer", "--to", "names", "--how", "fuse"], 1, ["--how fuse needs 2 or more"]),
         (["transfer", "--to", "names", "--how", "none", "--from", "MODULE"], 1, ["--how none uses no intermediate"]),
         (["transfer", "--to", "names", "--from", "nothing"], 1, ["There is no run 'nothing'"]),
-        (["transfer", "--to", "names", "--from", "DATA"], 2, ["holds no bundle", "Give the folder of a finished run"]),
+        (["transfer", "--to", "names", "--from", "DATA"], 2, ["holds no bundle", "Give a finished run that trained"]),
         (["transfer", "--to", "names", "--from", "LORA"], 1, ["--method lora, not bottleneck", "Use --method lora."]),
         (["transfer", "--to", "names", "--languages", "xx"], 1, ["names has no language 'xx'"]),
         (["transfer", "--to", "names", "--languages", ","], 1, ["--languages names no language"]),
