@@ -10,7 +10,7 @@ import typer
 
 from adaptxfer.cli.ask import FIRST, TRAINING, takes
 from adaptxfer.console import Cell, Table, console
-from adaptxfer.errors import AdaptxferError, nearest, use_error
+from adaptxfer.errors import AdaptxferError, use_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ SHOWN = ("logme", "h_score", "tokens", "text", "task", "alignment", "overlap", "
 Budget = Annotated[
     float | None, typer.Option(help="Try candidates in short trainings of so many tokens in all, e.g. 2e6.", min=1)
 ]
+Layers = Annotated[str, typer.Option(help="LogME and H-score: of the last layer, or best or mean over four depths.")]
 Evaluate = Annotated[
     list[Path] | None, typer.Option(help="Evaluate selectors on these runs or tables instead; repeat.")
 ]
@@ -47,9 +48,7 @@ def select(
     records: Annotated[
         list[Path] | None, typer.Option(help="Runs or tables to learn gains from; repeat (default: --runs).")
     ] = None,
-    layers: Annotated[
-        str, typer.Option(help="LogME and H-score of the last layer, or the best or mean over four depths.")
-    ] = "last",
+    layers: Layers = "last",
     save: Annotated[Path | None, typer.Option(help="Write what is found as a record table (CSV).")] = None,
     budget: Budget = None,
     seed: Annotated[int, typer.Option(help="With --budget: seed of the trainings.", min=0)] = 1,
@@ -71,8 +70,6 @@ def select(
         return
     if to is None:
         raise use_error("There is no target task.", "Give --to TASK, or --evaluate RECORDS.")
-    if layers not in ("last", "best", "mean"):
-        raise use_error(f"--layers {layers} does not exist.", nearest(layers, ("last", "best", "mean")))
     if budget is None and dry_run:
         raise use_error("--dry-run belongs to --budget.", "Give --budget TOKENS; looking at modules trains nothing.")
     from adaptxfer.api import make_ask

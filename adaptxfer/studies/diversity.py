@@ -35,6 +35,9 @@ LANGUAGES_NEEDED, FAMILIES_NEEDED = 10, 5
 RELEVANT = 0.5
 """Points that would make the effort worth it."""
 
+Tested = tuple[str, Estimate, str, int, str]
+"""A claim, its estimate and units, the fewest of them, and what else is missing."""
+
 Bins = Callable[[Sequence[str]], Mapping[str, str]]
 
 CV = {"lolo": "languages", "loto": "target tasks"}
@@ -76,7 +79,7 @@ def diversity_study(
     mask = np.array([language in chosen for language in cells.languages])
     usable = [way for way in cv if len(set(cells.languages if way == "lolo" else cells.targets)) > 1]
     predicted = {way: {name: left_out(cells, name, way) for name in SELECTORS} for way in usable}
-    found: list[tuple[str, Estimate, str, int, str]] = []
+    found: list[Tested] = []
     for way in usable:
         benefit, unit = advantage(cells, predicted[way][ALL], predicted[way][BLIND], mask, features.families)
         text = f"Looking at languages chooses better for {CV[way]} left out (points over the blind choice)."
@@ -84,12 +87,7 @@ def diversity_study(
         fake = placebo_test(cells, way, mask, benefit.value, placebo, seed, len(chosen))
         text = f"It chooses better for {CV[way]} left out than with features shuffled among languages."
         found.append((text, fake, "languages", LANGUAGES_NEEDED, ""))
-    claims = []
-    tested = [e.p if e.n_units >= least and not few else math.nan for _, e, _, least, few in found]
-    for (text, estimate, unit, least, few), p in zip(found, map(float, holm(tested)), strict=True):
-        said = DESCRIPTIVE if math.isnan(p) else verdict(estimate, least, p, RELEVANT)
-        why = few or (f"{least} {unit} are needed" if estimate.n_units < least else "")
-        claims.append(Claim(text, estimate, unit, said, why))
+    claims = _claims(found)
     binned = bins(codes) if bins else {code: "low-resource" if code in chosen else "others" for code in codes}
     lost = {way: by_bin(cells, predicted[way], binned, always) for way in usable}
     views = [_rankings(cells, predicted[way], way, always) for way in usable]
@@ -102,6 +100,16 @@ def diversity_study(
         tuple(claims), tuple(views), _plots(cells, predicted, features, always) | _bin_plots(lost, binned), notes,
         options,
     )  # fmt: skip
+
+
+def _claims(found: Sequence[Tested]) -> list[Claim]:
+    claims = []
+    tested = [e.p if e.n_units >= least and not few else math.nan for _, e, _, least, few in found]
+    for (text, estimate, unit, least, few), p in zip(found, map(float, holm(tested)), strict=True):
+        said = DESCRIPTIVE if math.isnan(p) else verdict(estimate, least, p, RELEVANT)
+        why = few or (f"{least} {unit} are needed" if estimate.n_units < least else "")
+        claims.append(Claim(text, estimate, unit, said, why))
+    return claims
 
 
 def _minimum(unit: str) -> int:

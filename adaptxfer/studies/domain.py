@@ -114,19 +114,27 @@ def domain_study(
         "All of MLQA, XQuAD, TyDiQA and SQuAD is Wikipedia: slices differ in topic and form, not in genre.",
         "squad_v1 and squad_v2 as intermediate of a target that trains on SQuAD are the same data (same-source).",
     ]
-    together: list[Coefficient] = []
-    if len(labelled) > 1:
-        try:
-            together = all_axes(table, target, labelled, items_of)
-            notes += [] if together else [f"No two slices have {FEW} clusters: the axes are not looked at together."]
-        except AdaptxferError as error:
-            notes.append(f"The axes are not looked at together: {error.message}")
+    together, why = _together(table, target, labelled, items_of)
+    notes += why
     claims = _claims(found, target, margin)
     views = [sizes_table(found), *axes_table(together, CLUSTERS_NEEDED, ITEMS_NEEDED)]
     views += [*robust_table(looked.lines, CLUSTERS_NEEDED), *looked.maps]
     plots = shift_plots(found, [claim.verdict for claim in claims], table, target, margin)
     plots |= line_plots(looked.lines) | looked.plots
     return Report("domain", QUESTION.format(target, margin), table, claims, tuple(views), plots, tuple(notes), options)
+
+
+def _together(
+    table: RecordTable, target: str, labelled: Mapping[str, Mapping[str, str]], items_of: ItemsOf
+) -> tuple[list[Coefficient], list[str]]:
+    """All axes in one regression where there are several, or why not."""
+    if len(labelled) < 2:
+        return [], []
+    try:
+        found = all_axes(table, target, labelled, items_of)
+    except AdaptxferError as error:
+        return [], [f"The axes are not looked at together: {error.message}"]
+    return found, [] if found else [f"No two slices have {FEW} clusters: the axes are not looked at together."]
 
 
 def _targets(table: RecordTable) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 
 from adaptxfer.data.features import Features
 from adaptxfer.encoder.load import load_encoder
-from adaptxfer.errors import AdaptxferError, data_error, use_error
+from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
 from adaptxfer.evaluation.evaluate import Setting, features_of, read_split
 from adaptxfer.modules.bundle import Bundle, load_bundle
 from adaptxfer.modules.model import AdaptedModel, make_method
@@ -122,6 +122,8 @@ def fit_modules(
         raise use_error(
             f"{task.name} is retrieval: it has no labels to fit.", "Score the modules: adaptxfer transfer --to."
         )
+    if layers not in READINGS:
+        raise use_error(f"--layers {layers} does not exist.", nearest(layers, READINGS))
     probe = Probe(task, ask, limit, languages, parallel, layers)
     fits = [probe.fit(bundle) for bundle in (None, *bundles)]
     return sorted(fits, key=lambda fit: (-fit.values["logme"], fit.intermediate, fit.seed))
