@@ -217,7 +217,7 @@ def main() -> None:
 def line(found: dict[str, Any]) -> str:
     tile = "x".join(map(str, found["tile"][:2])) + f" w{found['tile'][2]} s{found['tile'][3]}"
     return (
-        f"sm_{found['arch']} {found['op']:<24} {tile:<15} {'fp32' if found['masters'] else '16':<5} "
+        f"sm_{found['arch']} {found['op']:<29} {tile:<15} {'fp32' if found['masters'] else '16':<5} "
         f"reg {found['registers']:>3} spill {found['spill']:>5} shared {found['shared'] / 1024:>6.1f} KiB "
         f"blocks {found['blocks']} wgmma {found['wgmma']} mma {found['mma']} 128-bit loads {found['wide_loads']}"
     )
