@@ -36,6 +36,7 @@ TABLE: dict[tuple[tuple[int, int], str, int], tuple[Tile, Tile, Tile]] = {
     (AMPERE, "bottleneck_1", 64): (_16, _32, _TALL),
     (AMPERE, "bottleneck_2", 64): (_16, _32, _32),
     (AMPERE, "bottleneck_backward_1", 64): (_16, _16, _32),
+    (AMPERE, "bottleneck_backward_2", 64): (_LOW, _LOW, _LOW),
     (AMPERE, "bottleneck_weights_1", 64): (_TALL, _TALL, _TALL),
     (AMPERE, "bottleneck_weights_2", 64): (_TALL, _TALL, _TALL),
 }
