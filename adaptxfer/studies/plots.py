@@ -229,7 +229,9 @@ def _points(axes: Axes, plot: Points) -> None:
             axes.plot(ends, slope * ends + level, color=colour, linewidth=1)
     if plot.log_x:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+        ticks = sorted({value for x, _ in plot.groups.values() for value in x})
+        axes.set_xticks(ticks, [_short(value) for value in ticks])
+        axes.minorticks_off()
     if plot.diagonal:
         ends = (*axes.get_xlim(), *axes.get_ylim())
         axes.plot((min(ends), max(ends)), (min(ends), max(ends)), color="#999999", linewidth=0.8, zorder=0)

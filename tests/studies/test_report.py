@@ -98,3 +98,11 @@ def test_plots_of_gains() -> None:
     gains, forest = found["gains"], found["overall"]
     assert isinstance(gains, HeatMap) and gains.values.shape == (3, 5) and np.isfinite(gains.values).all()
     assert isinstance(forest, Forest) and [line.wide is not None for line in forest.lines] == [True] * 3
+
+
+def test_sizes_within_one_power_of_ten_have_plain_labels() -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.add_subplot()
+    drawing._points(axes, Points("t", "x", "y", {"all": ([3.16e6, 3.95e6], [1.0, 2.0])}, log_x=True))
+    shown = [label.get_text() for label in axes.get_xticklabels(which="both")]
+    assert shown == ["3.16M", "3.95M"]
