@@ -9,9 +9,8 @@ from adaptxfer.kernels.dispatch import choose
 from adaptxfer.kernels.parts import in_one_dtype
 from adaptxfer.kernels.reference.masked_lm import IGNORE, MaskedLm
 
-ROWS, ROWS_ON_CPU = 1024, 256
-"""Fewest rows per chunk: every chunk reads the whole decoder, which for 250,000 words is far larger than the rows. On a
-CPU the logits of a large chunk are fresh memory at every step, which costs more than reading the decoder again."""
+ROWS = 1024
+"""Fewest rows per chunk: every chunk reads the whole decoder, which for 250,000 words is far larger than the rows."""
 
 
 def labelled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +39,7 @@ def masked_lm_loss(rows: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | 
     Returns:
         A scalar in 32 bits or more; 0 for no rows.
     """
-    chunks = max(1, len(rows) // (ROWS if rows.is_cuda else ROWS_ON_CPU))
+    chunks = max(1, len(rows) // ROWS)
     if not len(rows):
         return rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))
     if choose("masked_lm", rows):

@@ -94,7 +94,7 @@ def test_choosing_an_intermediate_task(open_page) -> None:
     shown = page.locator(".choice:visible caption")
     assert shown.count() == 1
     page.locator(".chooser select").select_option(index=2)
-    assert shown.count() == 1 and shown.first.inner_text().startswith("i03")
+    assert shown.count() == 1 and shown.first.text_content().startswith("i03")  # inner_text is empty until it is drawn
 
 
 CONTRAST = """([selectors, against]) => {
