@@ -20,6 +20,7 @@ from adaptxfer.runs.plan import model_hints
 from adaptxfer.runs.quiet import quiet_libraries
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask, resolve
+from adaptxfer.studies.codes import match
 from adaptxfer.studies.estimators import h_score, logme
 from adaptxfer.studies.pairs import SELECTOR
 from adaptxfer.studies.select import texts
@@ -116,12 +117,16 @@ def fit_modules(
         layers: one of ``READINGS``: LogME and H-score of the last layer, or the best or mean over four depths.
 
     Raises:
-        AdaptxferError: for retrieval, which has no labels, too few examples, or bundles of another base model.
+        AdaptxferError: for retrieval, which has no labels, a language that the task has not, too few examples, or
+            bundles of another base model.
     """
     if task.kind == "retrieve":
         raise use_error(
             f"{task.name} is retrieval: it has no labels to fit.", "Score the modules: adaptxfer transfer --to."
         )
+    for code in languages or ():
+        if not match(code, task.languages)[0]:
+            raise use_error(f"The task {task.name} has no language {code!r}.", nearest(code, task.languages))
     if layers not in READINGS:
         raise use_error(f"--layers {layers} does not exist.", nearest(layers, READINGS))
     probe = Probe(task, ask, limit, languages, parallel, layers)

@@ -66,5 +66,7 @@ def test_what_cannot_be_fitted() -> None:
         fit_modules(load_task("tatoeba"), [], make_ask(model="mini"))
     with pytest.raises(AdaptxferError, match="--layers all"):
         fit_modules(load_task("sample_claims"), [], make_ask(model="mini"), layers="all")
+    with pytest.raises(AdaptxferError, match="no language 'zz'"):
+        fit_modules(load_task("sample_claims"), [], make_ask(model="mini"), languages=["zz"])
     with pytest.raises(AdaptxferError, match="10 labelled vectors"):
         fit_modules(load_task("sample_claims"), [], make_ask(model="mini"), 10)
