@@ -155,7 +155,7 @@ def study_metric(
 ) -> None:
     """Which score of an intermediate module tells what it will bring?
 
-    Main score, accuracy, macro F1, MCC, likelihood, calibration and entailment contrast on the intermediate's own
+    Main score, accuracy, macro F1, MCC, likelihood, calibration and contrasts of entailment on the intermediate's own
     English dev data, against gain, zero-shot score, English score and gap; within checkpoints first.
     """
     asked = Asked("metric", **options)

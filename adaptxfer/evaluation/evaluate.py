@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from adaptxfer.data.cache import cached_features
 from adaptxfer.data.features import Features
 from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
-from adaptxfer.evaluation.certainty import certainty_scores
+from adaptxfer.evaluation.certainty import certainty_scores, is_inference, representation_contrast
 from adaptxfer.evaluation.mining import bucc_records, mine_pairs, score_mined
 from adaptxfer.evaluation.predict import predict
 from adaptxfer.evaluation.ranking import rank_pool
@@ -48,7 +49,7 @@ class Setting:
     batch_tokens: int = 16384
     max_length: int | None = None
     limit: int | None = None
-    layers: tuple[int, ...] = ()  # retrieval only
+    layers: tuple[int, ...] = ()  # where sentences are embedded: retrieval, representation contrast
 
 
 def features_of(spec: TaskSpec, examples: Sequence[Example], setting: Setting, training: bool = False) -> Features:
@@ -301,6 +302,22 @@ class DevSet:
     def __call__(self, model: AdaptedModel) -> float:
         """The main score."""
         return self.scores(model)[main_metric(self.spec)]
+
+    def contrast(self, model: AdaptedModel) -> dict[str, float]:
+        """``representation_contrast`` where the task is one of inference and the setting has a layer, else nothing.
+
+        Takes another pass, over single sentences, so it is not among the ``scores`` that select checkpoints.
+        """
+        if not is_inference(self.spec) or not self.setting.layers:
+            return {}
+        layer, tokens = self.setting.layers[0], self.setting.batch_tokens
+
+        def vectors(sentences: Sequence[Any]) -> Any:
+            features = features_of(replace(self.spec, kind="retrieve"), sentences, self.setting)
+            return embed(model, features, [layer], tokens)[layer].numpy()
+
+        value = representation_contrast(self.examples.items, vectors)  # type: ignore[arg-type]
+        return {"representation_contrast": value} if isfinite(value) else {}
 
     def guessing(self) -> float | None:
         """The score of always giving the most frequent label (classify) or choice (choose)."""

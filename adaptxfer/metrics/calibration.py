@@ -33,19 +33,35 @@ def calibration_error(probabilities: Sequence[np.ndarray], gold: Sequence[int]) 
     return float(np.abs(gaps).sum() / len(right))
 
 
-def entailment_contrast(probabilities: np.ndarray, gold: np.ndarray, entail: int, contradict: int) -> float:
-    """Mean p(entailment) where that is right minus where contradiction is, -1 to 1; NaN if either never occurs.
+def entailment_contrast(values: np.ndarray, gold: np.ndarray, entail: int, contradict: int) -> float:
+    """Mean value of entailment minus that of contradiction; NaN if either never occurs.
 
-    1 for a perfect and certain classifier, 0 for one that gives every pair the same probabilities.
+    Of p(entailment) it is 1 for a perfect and certain classifier, 0 for one that gives every pair the same.
 
     Args:
-        probabilities: (N, labels).
+        values: of each pair (N,): p(entailment), or the cosine of its two sentences.
         gold: index of the right label (N,).
         entail: index of the label entailment.
         contradict: index of the label contradiction.
     """
-    for label in (entail, contradict):
-        if not (gold == label).any():
-            return float("nan")
-    p = probabilities[:, entail]
-    return float(p[gold == entail].mean() - p[gold == contradict].mean())
+    one, other = values[gold == entail], values[gold == contradict]
+    return float(one.mean() - other.mean()) if len(one) and len(other) else float("nan")
+
+
+def entailment_auroc(values: np.ndarray, gold: np.ndarray, entail: int, contradict: int) -> float:
+    """How often a pair of entailment has a higher value than one of contradiction, 0 to 1; equal ones count half.
+
+    The area under the ROC curve (Hanley and McNeil 1982): 0.5 is chance, 1 a perfect order, whatever the scale of the
+    values. Arguments, and NaN, as `entailment_contrast`.
+    """
+    one, other = values[gold == entail], np.sort(values[gold == contradict])
+    if not (len(one) and len(other)):
+        return float("nan")
+    below = np.searchsorted(other, one, "left") + np.searchsorted(other, one, "right")
+    return float(below.mean() / (2 * len(other)))
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosine of each row of ``one`` with the same row of ``other``, both (N, width)."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(1) / lengths

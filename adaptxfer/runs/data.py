@@ -13,8 +13,9 @@ from adaptxfer.data.features import Features
 from adaptxfer.data.mlm import line_features
 from adaptxfer.data.samplers import language_weights, probabilities, schedule
 from adaptxfer.encoder.load import Encoder
-from adaptxfer.errors import data_error
+from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.evaluation.evaluate import ENGLISH, DevSet, Setting, features_of
+from adaptxfer.evaluation.retrieve import choose_layer
 from adaptxfer.evaluation.score import main_metric
 from adaptxfer.files import content_hash, derived_seed, file_hash, read_text
 from adaptxfer.modules.model import AdaptedModel
@@ -43,12 +44,26 @@ def prepare_data(
         spec = view(task, source)
         features, prints[f"{source.name}/train"] = _training(stage, spec, source, setting)
         tasks.append(TaskData(source.name, features, options.batch_size, stage.seed))
-        dev_setting = replace(setting, limit=stage.settings["dev_limit"])
+        layers = _sentence_layers(stage, spec, encoder, options)
+        dev_setting = replace(setting, limit=stage.settings["dev_limit"], layers=layers)
         devs.append(DevSet(spec, dev_setting, source, _for_dev(spec, source)))
         prints[f"{source.name}/dev"] = devs[-1].fingerprint
     texts = _texts(stage, encoder, options, length)
     prints |= {f"{MLM}/{text_language(path)}": file_hash(path) for path in stage.mixture.mlm}
     return _schedule(stage, tasks, texts, options), DevScore(devs), prints
+
+
+def _sentence_layers(stage: TrainStage, spec: TaskSpec, encoder: Encoder, options: TrainingOptions) -> tuple[int, ...]:
+    """Where an intermediate's dev sentences are embedded; nowhere if the base model has no usual layer.
+
+    Nor where weights are spread over processes, for then the encoder runs only below its head.
+    """
+    if stage.kind != "intermediate" or options.sharded:
+        return ()
+    try:
+        return (choose_layer(spec, encoder.base.layers, None, encoder.hints.retrieval_layer),)
+    except AdaptxferError:
+        return ()
 
 
 def view(task: TaskSpec, source: TaskSpec) -> TaskSpec:
@@ -130,7 +145,10 @@ class DevScore:
 
     def scores(self, model: AdaptedModel) -> dict[str, Any]:
         """All scores by task."""
-        return {dev.spec.name: {**dev.scores(model), "main": main_metric(dev.spec)} for dev in self.devs}
+        return {
+            dev.spec.name: {**dev.scores(model), **dev.contrast(model), "main": main_metric(dev.spec)}
+            for dev in self.devs
+        }
 
 
 def _tell(name: str, notes: Mapping[str, int]) -> None:

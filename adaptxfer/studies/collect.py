@@ -15,7 +15,10 @@ from adaptxfer.runs.store import RunStore
 from adaptxfer.studies.pairs import OWN_SCORE, STEPS
 from adaptxfer.studies.table import NONE, RecordTable, Row, read_csv
 
-OWN_METRICS = ("accuracy", "macro_f1", "mcc", "nll", "ece", "entailment_contrast", "majority")
+OWN_METRICS = (
+    "accuracy", "macro_f1", "mcc", "nll", "ece", "entailment_contrast", "entailment_auroc", "representation_contrast",
+    "majority",
+)  # fmt: skip
 """What a classifying intermediate's dev set tells beside its main score."""
 
 NOT_COMPARED = {

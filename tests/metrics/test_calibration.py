@@ -9,6 +9,8 @@ import pytest
 
 from adaptxfer.metrics.calibration import (
     calibration_error,
+    cosines,
+    entailment_auroc,
     entailment_contrast,
     negative_log_likelihood,
     softmax,
@@ -37,8 +39,21 @@ def test_calibration_is_accuracy_against_confidence() -> None:
     assert calibration_error(list(PERFECT), list(GOLD)) == pytest.approx(0)
 
 
-def test_contrast_of_a_perfect_and_a_constant_classifier() -> None:
-    assert entailment_contrast(PERFECT, GOLD, 0, 2) == 1
-    assert entailment_contrast(np.full((5, 3), 1 / 3), GOLD, 0, 2) == 0
-    assert entailment_contrast(PERFECT[:, ::-1], GOLD, 0, 2) == -1
-    assert math.isnan(entailment_contrast(PERFECT[:1], GOLD[:1], 0, 2))
+def test_contrast_and_order_of_a_perfect_and_a_constant_classifier() -> None:
+    for of, values in ((entailment_contrast, (1, 0, -1)), (entailment_auroc, (1, 0.5, 0))):
+        found = [of(p, GOLD, 0, 2) for p in (PERFECT[:, 0], np.full(5, 1 / 3), PERFECT[:, 2])]
+        assert found == pytest.approx(values)
+        assert math.isnan(of(PERFECT[:1, 0], GOLD[:1], 0, 2)), "no contradiction to stand against"
+
+
+def test_order_is_the_share_of_pairs_in_it_and_ties_count_half() -> None:
+    generator = np.random.default_rng(0)
+    values, gold = generator.integers(0, 6, 60) / 5, generator.integers(0, 3, 60)
+    pairs = [(a > b) + 0.5 * (a == b) for a in values[gold == 1] for b in values[gold == 0]]
+    assert entailment_auroc(values, gold, 1, 0) == pytest.approx(np.mean(pairs))
+    assert entailment_auroc(values**3, gold, 1, 0) == pytest.approx(np.mean(pairs)), "whatever the scale"
+
+
+def test_cosines_of_rows() -> None:
+    one, other = np.array([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 5.0], [0.0, -1.0]])
+    assert cosines(one, other) == pytest.approx([1, math.sqrt(0.5), -1])

@@ -52,6 +52,20 @@ def test_masked_words_share_the_steps_by_language(samples, mini, texts):
     assert {"mlm/sw", "mlm/de"} < set(prints)
 
 
+def test_sentences_are_embedded_for_intermediates_alone(samples, mini):
+    """At the layer that the base model recommends, if the whole encoder is at hand."""
+
+    def layers(stage, **changed):
+        options = replace(stage.settings.training(1), **changed)
+        return prepare_data(stage, mini, options)[1].devs[0].setting.layers
+
+    stage = plan_intermediate(["sample_nli"], samples, 1)
+    assert layers(stage) == (4,) and layers(stage, sharded=True) == ()
+    assert layers(plan_target(find_task("sample_nli", samples, "target"), samples, 1, "none", (), False)) == ()
+    silent = replace(mini, hints=replace(mini.hints, retrieval_layer=None))
+    assert prepare_data(stage, silent, stage.settings.training(1))[1].devs[0].setting.layers == ()
+
+
 def test_masks_change_with_the_batch_and_repeat_with_the_seed(samples, mini, texts):
     stage = plan_intermediate(["sample_nli"], samples, 1, Mixture(mlm=texts))
     options = stage.settings.training(1)
@@ -70,6 +84,8 @@ def test_training_with_masked_words_leaves_a_bundle_without_their_head(samples, 
     bundle = run_training(stage)
     assert set(bundle.heads) == {"sample_nli"} and MLM not in bundle.heads
     run = Run(bundle.folder)
+    contrasts = {"entailment_contrast", "entailment_auroc", "representation_contrast"}
+    assert contrasts <= run.manifest["dev"]["sample_nli"].keys()
     assert run.asked("mlm") == ["de", "sw"] and {e["task"] for e in run.read_log() if e["event"] == "step"} >= {MLM}
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from adaptxfer.errors import AdaptxferError
+from adaptxfer.evaluation.certainty import certainty_scores
 from adaptxfer.studies.answers import own_scores
-from adaptxfer.studies.collect import collect, read_table
+from adaptxfer.studies.collect import OWN_METRICS, collect, read_table
 from adaptxfer.studies.items import load_items
 from adaptxfer.studies.pairs import pair
+from adaptxfer.tasks.find import load_task
 
 
 def test_rows_of_runs(records) -> None:
@@ -72,6 +74,12 @@ def test_own_scores_of_intermediates(records) -> None:
         "dev",
     )
     assert own_scores(collect(records.root)) == {("nli", ""): 82.5}
+
+
+def test_all_that_a_dev_set_tells_is_read() -> None:
+    spec = load_task("sample_nli")
+    told = [{"gold": label, "predicted": label, "scores": [0.0] * len(spec.labels)} for label in spec.labels]
+    assert {*certainty_scores(spec, told), "representation_contrast"} <= {*OWN_METRICS}
 
 
 def test_shorter_trainings_are_checkpoints(records) -> None:
