@@ -2,9 +2,10 @@
 
     python -m benchmarks.mini.stilts FOLDER... --data-dir DATA --runs RUNS --out OUT
 
-Three plans, the headline first: retrieval after natural language inference and question answering; retrieval after
-every intermediate task and method; trained targets of every kind and composition. Whatever is finished is written to
-OUT at the end, after Ctrl-C too; the same command goes on with what is left.
+Four plans, the headline first: retrieval after natural language inference and question answering; trained targets of
+four kinds after a few intermediate tasks; retrieval after every intermediate task and method; all trained targets,
+methods and compositions. Whatever is finished is written to OUT at the end, after Ctrl-C too; the same command goes on
+with what is left.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from adaptxfer.runs.survey import Survey
 from benchmarks.mini.page import headline, page
 
 PLANS = tuple(
-    Path(__file__).parents[1] / "plans" / f"stilts-{name}.toml" for name in ("1-headline", "2-retrieval", "3-targets")
+    Path(__file__).parents[1] / "plans" / f"stilts-{name}.toml"
+    for name in ("1-headline", "2-kinds", "3-retrieval", "4-targets")
 )
 QUICK = {"max_steps": 2, "limit": 32, "evaluations": 1, "dev_limit": 8}
 """What every training is cut down to with ``--quick``, which tries everything out and measures nothing."""
@@ -126,7 +128,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("stilts"))
-    parser.add_argument("--plans", type=Path, nargs="+", default=PLANS, help="instead of all three")
+    parser.add_argument("--plans", type=Path, nargs="+", default=PLANS, help="instead of all four")
     parser.add_argument("--seeds", help="instead of the plans', such as 1,2")
     parser.add_argument("--workers", type=int, default=1, help="stages at a time")
     parser.add_argument("--quick", action="store_true", help="two steps for every training: to try it out")

@@ -144,14 +144,15 @@ def test_faults_are_told(wanted, monkeypatch, capsys, tmp_path):
 
 
 def test_the_plans_share_their_modules():
-    first, second, third = (read_grid(path) for path in PLANS)
-    for plan in (second, third):
-        assert plan.options == first.options and plan.seeds == first.seeds
-        assert set(first.intermediates) <= set(plan.intermediates) and first.joint.items() <= plan.joint.items()
-    assert second.joint == third.joint and second.evaluate == first.evaluate
-    assert set(page.HEADLINE) < set(first.intermediates) and set(page.RETRIEVAL) == set(first.targets)
+    headline, kinds, retrieval, targets = (read_grid(path) for path in PLANS)
+    for plan in (kinds, retrieval, targets):
+        assert plan.options == headline.options and plan.seeds == headline.seeds
+    assert set(kinds.intermediates) < set(headline.intermediates) < set(retrieval.intermediates)
+    assert kinds.joint == headline.joint and retrieval.joint == targets.joint
+    assert headline.joint.items() <= retrieval.joint.items() and retrieval.evaluate == headline.evaluate
+    assert set(page.HEADLINE) < set(headline.intermediates) and set(page.RETRIEVAL) == set(headline.targets)
     wanted = Wanted(("mini",), None, Path("runs"))
     keys = [{node.key for node in wanted.grid(path).nodes} for path in PLANS]
-    assert keys[0] < keys[1]
+    assert keys[0] < keys[2]
     modules = [{node.key for node in wanted.grid(path).nodes if node.kind == "intermediate"} for path in PLANS]
-    assert modules[0] < modules[1] == modules[2]
+    assert modules[1] < modules[0] < modules[2] == modules[3]
