@@ -185,19 +185,21 @@ def tallied_shift(both: SliceTally, target: str, resamples: int, seed: int = 0) 
 
 @dataclass(frozen=True)
 class SliceTally:
-    """Items of two slices within clusters, for every run.
+    """Items of two slices, or of two data sets, within clusters, for every run.
 
     Args:
         tally: sums by cluster, system and language.
         systems: slice (0 the shifted one, 1 the reference), intermediate and seed.
         languages: that all runs have.
         members: clusters of each slice.
+        apart: whether the sides are two data sets, whose noise between seeds they do not share.
     """
 
     tally: Tally
     systems: tuple[tuple[int, str, int], ...]
     languages: tuple[str, ...]
     members: tuple[set[str], set[str]]
+    apart: bool = False
 
     @property
     def fewest(self) -> int:
@@ -213,27 +215,48 @@ class SliceTally:
 def slice_tally(
     table: RecordTable, target: str, slices: tuple[str, str], names: Sequence[str], items_of: ItemsOf
 ) -> SliceTally:
-    """The items of the runs without and with each of some intermediates, of the seeds that all of them share.
+    """`side_tally` of two slices of a target.
 
     Raises:
         AdaptxferError: if a run or its items are missing.
     """
     one, other = (slice_pairs(table, target, part) for part in slices)
+    return side_tally((one, other), names, items_of)
+
+
+def side_tally(sides: tuple[Pairs, Pairs], names: Sequence[str], items_of: ItemsOf) -> SliceTally:
+    """The items of the runs without and with each of some intermediates, of the seeds that all of them share.
+
+    Args:
+        sides: the runs on the shifted side, then on the reference; clusters of two targets are never the same.
+        names: intermediates, at least one.
+        items_of: where the items of a row come from.
+
+    Raises:
+        AdaptxferError: if a run or its items are missing.
+    """
+    one, other = sides
+    apart = one.target != other.target
     seeds = sorted(set.intersection(*(set(p.seeds(name)) for p in (one, other) for name in names)))
     languages = [language for language in one.languages if language in other.languages]
     if not seeds or not languages:
-        raise data_error(f"{names[0]} -> {target} lacks runs of both slices.", "Score both slices in every run.")
+        told = f"{names[0]} -> {one.target} lacks runs of both slices."
+        if apart:
+            told = f"{one.target} and {other.target} have no seed, or no language, that all runs share."
+        raise data_error(told, "Score both in every run.")
     systems = [(part, name, s) for part in (0, 1) for name in (NONE, *names) for s in seeds]
     tally, members = Tally(len(systems), len(languages)), (set[str](), set[str]())
     for r, (part, name, s) in enumerate(systems):
-        pairs = (one, other)[part]
+        pairs = sides[part]
         for k, language in enumerate(languages):
             items = items_of(pairs.rows[name, s][pairs.languages.index(language)])
             if items is None:
-                raise data_error(f"{name} -> {target} has no items in {language}.", "Give scores of items.")
-            tally.add(r, k, items.clusters, items.above, items.below)
-            members[part].update(items.clusters)
-    return SliceTally(tally, tuple(systems), tuple(languages), members)
+                told = f"{name} -> {pairs.target} has no items in {language}."
+                raise data_error(told, "Give scores of items.")
+            clusters = [f"{pairs.target}: {cluster}" for cluster in items.clusters] if apart else items.clusters
+            tally.add(r, k, clusters, items.above, items.below)
+            members[part].update(clusters)
+    return SliceTally(tally, tuple(systems), tuple(languages), members, apart)
 
 
 def slice_pairs(table: RecordTable, target: str, part: str) -> Pairs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
@@ -13,15 +13,24 @@ import numpy as np
 from adaptxfer.console import Table
 from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import derived_seed
-from adaptxfer.studies.answers import ItemsOf, slice_pairs, slice_tally, tallied_shift
-from adaptxfer.studies.domain_views import axes_table, language_maps, line_plots, robust_table, shift_plots, sizes_table
+from adaptxfer.studies.answers import ItemsOf, side_tally, slice_pairs, slice_tally, tallied_shift
+from adaptxfer.studies.domain_views import (
+    DATA_SET,
+    axes_table,
+    in_points,
+    language_maps,
+    line_plots,
+    robust_table,
+    shift_plots,
+    sizes_table,
+)
 from adaptxfer.studies.gain import LEAST_SEEDS, POOLED_CELLS, resample_pairs
 from adaptxfer.studies.items import load_items
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.pairs import APART, Pairs
 from adaptxfer.studies.plots import Plot
 from adaptxfer.studies.report import Claim, Report
-from adaptxfer.studies.robust import FEW, AgainstLine, Coefficient, against_line, all_axes
+from adaptxfer.studies.robust import FEW, LINE_FROM, AgainstLine, Coefficient, against_line, all_axes
 from adaptxfer.studies.slices import axis_labels, sliced
 from adaptxfer.studies.stats.correction import holm
 from adaptxfer.studies.stats.estimate import (
@@ -39,7 +48,7 @@ from adaptxfer.studies.table import NONE, RecordTable
 CLUSTERS_NEEDED, ITEMS_NEEDED = 30, 200
 """Fewest clusters and items in each of two slices."""
 
-QUESTION = "Does the gain of an intermediate task on {} survive a shift, that is, change by less than {:g} points?"
+QUESTION = "Does the gain of an intermediate task on {} survive a shift, that is, change by less than {}?"
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,9 @@ def domain_study(
         rows, load, sizes = sliced(table, target, labels, items_of)
         pairs = [(part, f"not {part}") for part in dict.fromkeys(labels.values()) if f"not {part}" in sizes]
         looked.at(rows, target, name, pairs, load, resamples, sizes)
-    found = [*looked.shifts, *_of_chain(table, chain, items_of, resamples)]
-    if not found:
+    for after, before in _links(table, chain):
+        looked.between(after, before, items_of, resamples)
+    if not (found := looked.shifts):
         raise data_error("There is nothing to compare.", "Give --axes, --shifted and --reference, or --chain.")
     options = {"target": target, "margin": margin, "resamples": resamples, "axes": list(axes), "chain": list(chain)}
     notes = [
@@ -115,13 +125,15 @@ def domain_study(
         "squad_v1 and squad_v2 as intermediate of a target that trains on SQuAD are the same data (same-source).",
     ]
     together, why = _together(table, target, labelled, items_of)
-    notes += why
+    notes += [*why, *looked.notes]
     claims = _claims(found, target, margin)
     views = [sizes_table(found), *axes_table(together, CLUSTERS_NEEDED, ITEMS_NEEDED)]
     views += [*robust_table(looked.lines, CLUSTERS_NEEDED), *looked.maps]
     plots = shift_plots(found, [claim.verdict for claim in claims], table, target, margin)
     plots |= line_plots(looked.lines) | looked.plots
-    return Report("domain", QUESTION.format(target, margin), table, claims, tuple(views), plots, tuple(notes), options)
+    return Report(
+        "domain", QUESTION.format(target, in_points(margin)), table, claims, tuple(views), plots, tuple(notes), options
+    )
 
 
 def _together(
@@ -148,12 +160,13 @@ def _intermediates(table: RecordTable, target: str) -> list[str]:
 
 @dataclass
 class _Looked:
-    """What slices have shown so far."""
+    """What slices and data sets have shown so far."""
 
     shifts: list[Shift] = field(default_factory=list)
     lines: dict[tuple[str, str, str], AgainstLine] = field(default_factory=dict)
     maps: list[Table] = field(default_factory=list)
     plots: dict[str, Plot] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def at(
         self, table: RecordTable, target: str, axis: str, pairs: Sequence[tuple[str, str]], items_of: ItemsOf,
@@ -173,7 +186,8 @@ class _Looked:
                 spread = Spread(estimate.error**2, max(1, estimate.n_units - 1))
                 shifts.append(Shift(axis, slices, name, estimate, (spread,), not few, why))
                 by_seed.append(values)
-            if line := against_line(table, target, slices, names, items_of, resamples):
+            both = slice_tally(table, target, slices, names, items_of)
+            if line := against_line(both, resamples, derived_seed(0, target)):
                 self.lines[axis, *slices] = line
         seeds = paired_spread(by_seed)
         self.shifts += [with_seeds(s, seeds, len(v)) for s, v in zip(shifts, by_seed, strict=True)]
@@ -181,6 +195,24 @@ class _Looked:
         maps, plots = language_maps(axis, {part: slice_pairs(table, target, part) for part in parts})
         self.maps += maps
         self.plots |= plots
+
+    def between(self, after: Pairs, before: Pairs, items_of: ItemsOf, resamples: int) -> None:
+        """Look at one data set against another, in the languages that both have."""
+        shifts = list(_set_shifts(after, before, items_of, resamples, self.notes))
+        self.shifts += shifts
+        if not shifts:
+            self.notes.append(f"No intermediate task has a seed on both {after.target} and {before.target}.")
+            return
+        why = f"they share {len(after.languages)} languages, and a line needs {LINE_FROM}"
+        try:
+            both = side_tally((after, before), [shift.intermediate for shift in shifts], items_of)
+            line = against_line(both, resamples, derived_seed(0, after.target))
+        except AdaptxferError as error:
+            line, why = None, error.message
+        if line:
+            self.lines[DATA_SET, after.target, before.target] = line
+        else:
+            self.notes.append(f"No effective robustness of {after.target} against {before.target}: {why.rstrip('.')}.")
 
 
 def with_seeds(shift: Shift, seeds: Spread, count: int) -> Shift:
@@ -191,31 +223,33 @@ def with_seeds(shift: Shift, seeds: Spread, count: int) -> Shift:
     return replace(shift, spreads=parts, estimate=t_interval(shift.estimate.value, parts, shift.estimate.n_units))
 
 
-def _of_chain(table: RecordTable, chain: Sequence[str], items_of: ItemsOf, resamples: int) -> list[Shift]:
-    """Each data set against the one before it, in the languages that both have, paired by seed."""
+def _links(table: RecordTable, chain: Sequence[str]) -> Iterator[tuple[Pairs, Pairs]]:
+    """The runs on each data set and on the one before it, in the languages that both have."""
     if missing := [name for name in chain if name not in _targets(table)]:
         raise data_error(f"The records hold no run on {missing[0]}.", f"They have {', '.join(_targets(table))}.")
-    known = {pairs.target: pairs for pairs in paired(table)}
-    found = []
+    known = {pairs.target: pairs for pairs in paired(table)} if chain else {}
     for before, after in pairwise(chain):
         if before not in known or after not in known:
             raise data_error(f"{before} and {after} have no gains to compare.", "Score both with and without.")
-        one, two = _shared_languages(known[after], known[before])
-        drawn = [resample_pairs(p, resamples, derived_seed(0, p.target), items_of, []) for p in (one, two)]
-        labels = [label for label in one.labels() if label in two.labels()]
-        differences = {label: _seed_differences(one, two, label) for label in labels}
-        seeds = paired_spread([d for d in differences.values() if len(d)])
-        for label, values in differences.items():
-            if not len(values):
-                continue
-            parts = [seeds.over(len(values))]
-            parts += [d.spread(p.labels().index(label)) for d, p in zip(drawn, (one, two), strict=True) if d]
-            estimate = t_interval(float(values.mean()), parts, len(values))
-            least = LEAST_SEEDS[sum(len(d) > 1 for d in differences.values()) >= POOLED_CELLS]
-            enough = len(values) >= least and not math.isnan(estimate.p)
-            why = "" if enough else f"{least} seeds are needed, or {POOLED_CELLS} intermediates to pool them"
-            found.append(Shift("data set", (after, before), label, estimate, tuple(parts), enough, why))
-    return found
+        yield _shared_languages(known[after], known[before])
+
+
+def _set_shifts(one: Pairs, two: Pairs, items_of: ItemsOf, resamples: int, notes: list[str]) -> Iterator[Shift]:
+    """The gain on one data set minus that on another, paired by seed."""
+    drawn = [resample_pairs(p, resamples, derived_seed(0, p.target), items_of, notes) for p in (one, two)]
+    labels = [label for label in one.labels() if label in two.labels()]
+    differences = {label: _seed_differences(one, two, label) for label in labels}
+    seeds = paired_spread([d for d in differences.values() if len(d)])
+    for label, values in differences.items():
+        if not len(values):
+            continue
+        parts = [seeds.over(len(values))]
+        parts += [d.spread(p.labels().index(label)) for d, p in zip(drawn, (one, two), strict=True) if d]
+        estimate = t_interval(float(values.mean()), parts, len(values))
+        least = LEAST_SEEDS[sum(len(d) > 1 for d in differences.values()) >= POOLED_CELLS]
+        enough = len(values) >= least and not math.isnan(estimate.p)
+        why = "" if enough else f"{least} seeds are needed, or {POOLED_CELLS} intermediates to pool them"
+        yield Shift(DATA_SET, (one.target, two.target), label, estimate, tuple(parts), enough, why)
 
 
 def _shared_languages(one: Pairs, other: Pairs) -> tuple[Pairs, Pairs]:
@@ -242,10 +276,10 @@ def _claims(found: Sequence[Shift], target: str, margin: float) -> tuple[Claim, 
     tested = [equivalence(s.estimate.value, s.spreads, margin) if s.enough else math.nan for s in found]
     claims = []
     for shift, p in zip(found, map(float, holm(tested)), strict=True):
-        between = shift.axis == "data set"
+        between = shift.axis == DATA_SET
         on = "" if between else f" on {target}"
         where = shift.slices[0] if between else f"{shift.axis} {shift.slices[0]}"
-        same = f"is the same on {where} as on {shift.slices[1]}, to {margin:g} points"
+        same = f"is the same on {where} as on {shift.slices[1]}, to {in_points(margin)}"
         said = f"The gain of {shift.intermediate}{on} {same}."
         estimate, unit = replace(shift.estimate, p=p), "seeds" if between else "clusters"
         claims.append(Claim(said, estimate, unit, survives(shift, p, margin), shift.why))

@@ -21,8 +21,16 @@ from adaptxfer.studies.views import p_text
 if TYPE_CHECKING:
     from adaptxfer.studies.domain import Shift
 
+DATA_SET = "data set"
+"""The axis along which whole data sets lie."""
+
 Slices = tuple[str, str, str]
 """Axis, shifted slice and reference."""
+
+
+def in_points(margin: float) -> str:
+    """A margin in words."""
+    return f"{margin:g} point" if margin == 1 else f"{margin:g} points"
 
 
 def sizes_table(found: Sequence[Shift]) -> Table:
@@ -117,19 +125,20 @@ def shift_plots(
     for shift, said in zip(found, verdicts, strict=True):
         e, label = shift.estimate, f"{shift.intermediate}: {shift.slices[0]} against {shift.slices[1]}"
         lines.append(Line(label, e.value, e.low, e.high, said))
-    caption = f"95 % intervals; shaded: within {margin:g} points; filled: a verdict (blue: the same, orange: not)"
+    caption = f"95 % intervals; shaded: within {in_points(margin)}; filled: a verdict (blue: the same, orange: not)"
     title = "Gain on a slice minus gain on its reference"
     plots: dict[str, Plot] = {"shifts": Forest(title, lines, "points", margin, caption)}
     return plots | _pair_maps(table, target)
 
 
 def line_plots(found: Mapping[Slices, AgainstLine]) -> dict[str, Plot]:
-    """Shifted against reference scores with the baseline's line, for the largest slice of each axis."""
+    """Shifted against reference scores with the baseline's line: largest slice of each axis, each two data sets."""
     largest: dict[str, Slices] = {}
     for key, lines in found.items():
-        before = largest.setdefault(key[0], key)
+        axis = "-".join(key[1:]) if key[0] == DATA_SET else key[0]
+        before = largest.setdefault(axis, key)
         if _units(lines) > _units(found[before]):
-            largest[key[0]] = key
+            largest[axis] = key
     plots: dict[str, Plot] = {}
     for axis, key in largest.items():
         groups = {name: (x.tolist(), y.tolist()) for name, (x, y) in found[key].scores.items()}

@@ -120,7 +120,7 @@ class Report:
         views = [self.view().to_markdown(), f"{READING}\n", *(view.to_markdown() for view in self.views)]
         images = [f"![{name}]({name})\n" for name in plots]
         notes = ["**Notes**\n", "\n".join(f"- {note}" for note in self.said()) + "\n"] if self.said() else []
-        options = ", ".join(f"{name} {_said(value)}" for name, value in self.options.items() if value is not None)
+        options = ", ".join(f"{name} {_said(value)}" for name, value in self.options.items() if value not in (None, []))
         made = f"{len(self.table.rows):,} records ({records_hash(self.table)}), adaptxfer {__version__}"
         return "\n".join([*head, *views, *images, *notes, f"Made from {made}{'; ' + options if options else ''}.\n"])
 

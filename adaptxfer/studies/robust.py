@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaptxfer.errors import data_error
-from adaptxfer.files import derived_seed
-from adaptxfer.studies.answers import ItemsOf, slice_tally
+from adaptxfer.studies.answers import ItemsOf, SliceTally
 from adaptxfer.studies.items import Items
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.stats.bootstrap import contrast_draws
@@ -126,7 +125,7 @@ class _Design:
 
 @dataclass(frozen=True)
 class AgainstLine:
-    """Effective robustness on one slice: how far intermediates lie above the line of the baseline.
+    """Effective robustness on one slice or data set: how far intermediates lie above the line of the baseline.
 
     Args:
         residuals: by intermediate its shifted score minus what the line says for its reference score, in points, mean
@@ -142,37 +141,26 @@ class AgainstLine:
     languages: tuple[str, ...]
 
 
-def against_line(
-    table: RecordTable,
-    target: str,
-    slices: tuple[str, str],
-    names: Sequence[str],
-    items_of: ItemsOf,
-    resamples: int = 10_000,
-) -> AgainstLine | None:
+def against_line(both: SliceTally, resamples: int = 10_000, seed: int = 0) -> AgainstLine | None:
     """Effective robustness (Taori et al. 2020): is a shifted score better than the reference score lets expect?
 
-    The line runs through the baseline's languages. Clusters are drawn jointly for all languages and runs, and the line
-    is fitted anew in each draw; the variance between seeds, pooled over intermediates, is added.
+    The line runs through the baseline's languages. Clusters are drawn jointly for all languages and runs, those of two
+    data sets apart, and the line is fitted anew in each draw; the variance between seeds, pooled over intermediates, is
+    added.
 
     Args:
-        table: rows of both slices with items.
-        target: target task.
-        slices: the shifted slice, then the reference.
-        names: intermediates.
-        items_of: where the items of a row come from.
+        both: items of the shifted and of the reference side.
         resamples: bootstrap draws.
+        seed: of the drawing.
 
     Returns:
-        None with fewer than three languages, through which no line is drawn; no interval below ten clusters.
-
-    Raises:
-        AdaptxferError: if a run or its items are missing.
+        None with fewer than three languages, through which no line is drawn; no interval below ten clusters, or for two
+        data sets with one seed.
     """
-    both = slice_tally(table, target, slices, names, items_of)
     if len(both.languages) < LINE_FROM:
         return None
-    sums, order = both.tally.sums(), (NONE, *names)
+    sums, order = both.tally.sums(), tuple(dict.fromkeys(name for _, name, _ in both.systems))
+    names = order[1:]  # the baseline comes first
     shape = (2, len(order), -1, len(both.languages))  # slice, intermediate, seed, language
 
     def residuals(scores: np.ndarray) -> np.ndarray:
@@ -183,14 +171,14 @@ def against_line(
 
     by_seed = sums.scores().reshape(shape)
     whole, draws = by_seed.mean(2), []
-    for block in contrast_draws(sums, np.eye(len(both.systems)), resamples, derived_seed(0, target), both.strata()):
+    for block in contrast_draws(sums, np.eye(len(both.systems)), resamples, seed, both.strata()):
         draws.append(residuals(block.reshape(len(block), *shape).mean(3)))
     items = np.concatenate(draws).var(0, ddof=1)
     seeds = paired_spread(list(residuals(np.moveaxis(by_seed, 2, 0)).T))
     found = {}
     for i, (name, value) in enumerate(zip(names, residuals(whole), strict=True)):
-        parts = [Spread(float(items[i]), max(1, len(both.tally.names()) - 1))]
-        parts += [seeds.over(by_seed.shape[2])] if seeds.df else []
+        parts = [Spread(float(items[i]), max(1, both.fewest - 1))]
+        parts += [seeds.over(by_seed.shape[2])] if seeds.df or both.apart else []
         estimate = t_interval(float(value), parts, both.fewest)
         found[name] = estimate if both.fewest >= FEW else Estimate(estimate.value, NAN, NAN, NAN, both.fewest)
     slope, level = _line(whole[1, 0], whole[0, 0])

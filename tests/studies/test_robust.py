@@ -9,11 +9,13 @@ import pytest
 
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.studies import worlds
-from adaptxfer.studies.answers import slice_shift
+from adaptxfer.studies.answers import side_tally, slice_shift, slice_tally
 from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.items import Items
+from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.robust import LINE_FROM, against_line, all_axes
 from adaptxfer.studies.slices import sliced
+from adaptxfer.studies.table import WHOLE, RecordTable
 
 ITEMS = 400
 SLICES = (worlds.SHIFTED, worlds.REFERENCE)
@@ -78,7 +80,7 @@ def lined(shift: float, languages: int = 5):
 @pytest.mark.parametrize("shift", [0.0, 8.0])
 def test_effective_robustness_is_what_was_planted(shift: float) -> None:
     made = lined(shift)
-    found = against_line(made.table, "t01", SLICES, ["i01", "i02"], made.items_of, 200)
+    found = against_line(slice_tally(made.table, "t01", SLICES, ["i01", "i02"], made.items_of), 200)
     assert found is not None and found.line[0] == pytest.approx(1, abs=0.25)
     assert all(e.low < shift < e.high and e.n_units == 60 for e in found.residuals.values())
     reference, shifted = found.scores["i01"]
@@ -88,7 +90,74 @@ def test_effective_robustness_is_what_was_planted(shift: float) -> None:
 
 def test_no_line_through_two_languages() -> None:
     made = lined(0.0, LINE_FROM - 1)
-    assert against_line(made.table, "t01", SLICES, ["i01"], made.items_of, 100) is None
+    assert against_line(slice_tally(made.table, "t01", SLICES, ["i01"], made.items_of), 100) is None
+
+
+def two_sets(number: int, shift: float, **planted: object):
+    """Two data sets whose gains lie ``shift`` apart; articles are numbered alike in both, and are not the same ones."""
+    told = {"intermediates": 2, "languages": 4, "clusters": 20, "per_cluster": 5, "level_sd": 12.0, **planted}
+    made = worlds.simulate("cluster", number, worlds.changed("cluster", targets=2, shift=shift, **told))
+    parts = {"t01": worlds.REFERENCE, "t02": worlds.SHIFTED}
+    rows = [replace(row, slice=WHOLE) for row in made.table.rows if parts[row.target_task] == row.slice]
+
+    def load(row):
+        items = made.items_of(row)
+        first = min(int(name.split("-a")[1]) for name in items.clusters)
+        return replace(items, clusters=[f"a{int(name.split('-a')[1]) - first}" for name in items.clusters])
+
+    return RecordTable(tuple(rows)), load
+
+
+@pytest.mark.parametrize("shift", [0.0, 6.0])
+def test_effective_robustness_between_data_sets_covers_what_was_planted(shift: float) -> None:
+    found = []
+    for number in range(40):
+        table, load = two_sets(number, shift)
+        before, after = paired(table)
+        lines = against_line(side_tally((after, before), ["i01", "i02"], load), 100)
+        assert lines is not None and lines.languages == ("l01", "l02", "l03", "l04")
+        found += lines.residuals.values()
+    assert np.mean([e.low < shift < e.high for e in found]) >= 0.9 and {e.n_units for e in found} == {20}
+    errors = np.array([e.value - shift for e in found])
+    assert abs(errors.mean()) < 1.5 and np.mean([e.error for e in found]) == pytest.approx(errors.std(), rel=0.25)
+
+
+def test_articles_of_two_data_sets_are_drawn_apart() -> None:
+    table, load = two_sets(1, 0.0)
+    before, after = paired(table)
+    both = side_tally((after, before), ["i01"], load)
+    one, other = both.members
+    assert len(one) == len(other) == 20 and not one & other
+    assert both.strata() is not None and both.strata().sum() == 20
+
+
+def test_one_seed_gives_no_interval_between_data_sets() -> None:
+    """Slices share what a seed does to a run; data sets do not."""
+    table, load = two_sets(1, 0.0, seeds=1)
+    before, after = paired(table)
+    lines = against_line(side_tally((after, before), ["i01", "i02"], load), 100)
+    assert lines is not None and all(np.isnan(e.low) and np.isfinite(e.value) for e in lines.residuals.values())
+
+
+def test_a_chain_is_held_against_the_line_too() -> None:
+    table, load = two_sets(2, 6.0)
+    report = domain_study(table, "t02", items_of=load, resamples=100, chain=["t01", "t02"])
+    (view,) = [view for view in report.views if view.title == "Effective robustness"]
+    assert [row[:4] for row in view.rows] == [[name, "data set", "t02", "t01"] for name in ("i01", "i02")]
+    assert {row[-1] for row in view.rows} == {20} and "line-t02-t01" in report.plots
+
+
+@pytest.mark.parametrize(
+    ("languages", "items", "told"), [(LINE_FROM - 1, True, "they share 2 languages"), (3, False, "has no items in l01")]
+)
+def test_a_chain_without_a_line_says_so(languages: int, items: bool, told: str) -> None:
+    table, load = two_sets(3, 0.0, languages=languages)
+    report = domain_study(
+        table, "t02", items_of=load if items else lambda row: None, resamples=100, chain=["t01", "t02"]
+    )
+    (note,) = [note for note in report.notes if note.startswith("No effective robustness of t02 against t01: ")]
+    assert told in note and note.endswith(".") and not note.endswith("..")
+    assert "Effective robustness" not in {view.title for view in report.views} and len(report.claims) == 2
 
 
 def test_gains_by_language_and_slice_weight_back_to_the_whole() -> None:
