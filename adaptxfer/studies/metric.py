@@ -114,7 +114,8 @@ def _own_table(table: RecordTable) -> Table:
     scores = {name: own_scores(table, name) for name in names}
     keys = dict.fromkeys(key for by in scores.values() for key in by if not key[1])
     rows: list[list[Cell]] = [
-        [key[0], *(f"{scores[n][key]:.2f}" if key in scores[n] else "–" for n in names)] for key in keys
+        [key[0], *(f"{scores[n][key]:.{0 if n == STEPS else 2}f}" if key in scores[n] else "–" for n in names)]
+        for key in keys
     ]
     caption = "mean over seeds; nll in nats, steps of training, all others in points"
     return Table("Scores of intermediates", ["intermediate", *((name, "right") for name in names)], rows, caption)

@@ -13,6 +13,7 @@ from adaptxfer.errors import AdaptxferError
 from adaptxfer.studies import answers
 from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.metric import metric_study
+from adaptxfer.studies.pairs import OWN_SCORE, STEPS
 from adaptxfer.studies.report import write_report
 from adaptxfer.studies.scale import scale_study
 from adaptxfer.studies.table import read_csv
@@ -44,6 +45,15 @@ def test_reliability_of_seeds_and_steps() -> None:
     assert float(str(rows["own score"][1])) > 0.9 and rows["mean gain"][2:] == [3, 11]
     (row,) = views["Within intermediates, with and without training steps"].rows
     assert row[-1] == 11 and abs(float(str(row[2])) - float(str(row[4]))) < 0.25  # steps explain nothing here
+
+
+def test_own_scores_are_shown_with_whole_steps() -> None:
+    table = simulate("positive", 1, changed("positive", intermediates=3, targets=1)).table
+    steps = [replace(row, metric=STEPS, value=160.0) for row in table.rows if row.study == OWN_SCORE]
+    report = metric_study(replace(table, rows=(*table.rows, *steps)), outcomes=["gain"], permutations=100)
+    (view,) = [view for view in report.views if view.title == "Scores of intermediates"]
+    assert [name for name, _ in view.columns[1:]] == ["score", STEPS] and {row[2] for row in view.rows} == {"160"}
+    assert all("." in str(row[1]) for row in view.rows)
 
 
 def test_scale_needs_four_sizes() -> None:
