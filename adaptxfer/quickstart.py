@@ -14,7 +14,7 @@ INTERMEDIATE, TARGET, SEEDS = "sample_nli", "sample_claims", (1, 2, 3)
 CAVEAT = """\
 What this shows: the whole path works on this machine, and a skill trained on English sentence pairs helps a small
 target task in languages it never saw. What it cannot show: anything about XLM-R Large or about published benchmarks.
-The encoder has 7.5 million weights, and the sample tasks are simple sentences written and tuned for this purpose."""
+The encoder has a few million weights, and the sample tasks are simple sentences written and tuned for this purpose."""
 
 
 def quickstart(runs: str | Path) -> None:
