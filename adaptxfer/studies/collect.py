@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,11 @@ def collect(root: Path) -> RecordTable:
     modules = store.find_finished("intermediate")
     marks = checkpoints(modules)
     notes: dict[str, None] = _told(modules, marks)
-    for run in store.find_finished("evaluate"):  # newest first
+    scored = store.find_finished("evaluate")  # newest first
+    methods = _methods(scored)
+    for run in scored:
         try:
-            rows = list(_rows(run, runs, marks))
+            rows = list(_rows(run, runs, marks, methods))
         except AdaptxferError as error:
             notes[f"{run.name} is left out: {error.message}"] = None
             continue
@@ -101,15 +104,30 @@ def _told(modules: Sequence[Run], marks: Mapping[str, str]) -> dict[str, None]:
     return {f"{', '.join(names)}: {told}": None} if names else {}
 
 
-def _rows(run: Run, runs: Mapping[str, Run], marks: Mapping[str, str]) -> Iterator[Row]:
+def _methods(scored: Sequence[Run]) -> dict[str, list[str]]:
+    """By base model the methods of runs with something trained."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for run in scored:
+        if run.manifest["parents"]:
+            found[_backbone(run)][str(run.asked("method"))] = None
+    return {name: list(by) for name, by in found.items()}
+
+
+def _backbone(run: Run) -> str:
+    return str(run.manifest["base_model"].get("id") or run.asked("model") or "")
+
+
+def _rows(
+    run: Run, runs: Mapping[str, Run], marks: Mapping[str, str], methods: Mapping[str, Sequence[str]]
+) -> Iterator[Row]:
+    """Rows of an evaluate run; the bare encoder, with nothing trained, is the baseline of every method."""
     record = read_record(run)
     parents = _ancestors(run, runs)
     modules = [r for r in parents if r.manifest["kind"] == "intermediate"]
     trained = {r.manifest["seed"] for r in modules}
     shared = {
-        "backbone": str(run.manifest["base_model"].get("id") or run.asked("model") or ""),
+        "backbone": _backbone(run),
         "n_params": size if isinstance(size := run.manifest.get("n_params"), int) else None,
-        "method": record.method,
         "how": record.how if record.intermediates else NONE,
         "intermediate": _label(record, run, runs),
         "intermediate_checkpoint": "+".join(sorted({marks[r.name] for r in modules if r.name in marks})),
@@ -117,12 +135,13 @@ def _rows(run: Run, runs: Mapping[str, Run], marks: Mapping[str, str]) -> Iterat
         "settings": _settings(run, parents),
         "run": run.name,
     }
-    for language, values in record.languages.items():
+    of = [] if run.manifest["parents"] else methods.get(shared["backbone"], [])
+    for method, (language, values) in product(of or [record.method], record.languages.items()):
         n, split = record.examples(language)
         file = run.path / "predictions" / f"{language}.jsonl"
         yield Row(
             record.task, language, record.metric, float(values[record.metric]), record.seed, status="measured",
-            split=split, n_items=n, items=str(file) if file.exists() else "", **shared,
+            method=method, split=split, n_items=n, items=str(file) if file.exists() else "", **shared,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from adaptxfer.evaluation.certainty import certainty_scores
 from adaptxfer.studies.answers import own_scores
 from adaptxfer.studies.collect import OWN_METRICS, collect, read_table
 from adaptxfer.studies.items import load_items
-from adaptxfer.studies.pairs import pair
+from adaptxfer.studies.pairs import choose, pair
 from adaptxfer.tasks.find import load_task
 
 
@@ -34,6 +34,23 @@ def test_other_settings_are_not_compared(records) -> None:
     records.cell("claims", None, 1, batch_size=32)
     with pytest.raises(AdaptxferError, match="baseline"):
         pair(collect(records.root))
+
+
+def test_the_bare_encoder_is_the_baseline_of_every_method(records) -> None:
+    asked = {"how": "none", "limit": None}
+    bare = records.write("evaluate", "tatoeba", 1, [], intermediates=[], method="bottleneck", **asked)
+    assert {row.method for row in collect(records.root).rows} == {"bottleneck"}
+    for method in ("full", "lora"):
+        module = records.write("intermediate", "nli", 1, [], method=method)
+        records.write(
+            "evaluate", "tatoeba", 1, [module], intermediates=["nli"], how="continue", method=method, limit=None
+        )
+    table = collect(records.root)
+    baselines = [row for row in table.rows if row.intermediate == "none"]
+    assert {row.method for row in baselines} == {"full", "lora"} and {row.run for row in baselines} == {bare}
+    for method in ("full", "lora"):
+        (pairs,), _ = pair(choose(table, method=method))
+        assert pairs.labels() == ["nli"]
 
 
 def test_the_newest_of_two_counts(records) -> None:
