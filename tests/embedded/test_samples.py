@@ -120,7 +120,7 @@ def test_encoder_loads_and_encodes():
     output = model(**batch, output_hidden_states=True)
     assert output.last_hidden_state.shape == (*batch["input_ids"].shape, 256)
     assert len(output.hidden_states) == settings["retrieval_layer"] + 1, "the last layer is the one for retrieval"
-    assert settings["name"] == "mini" and settings["max_length"] == 128
+    assert settings["name"] == "mini" and settings["max_length"] == 512
     assert set(settings["learning_rate"]) == {"bottleneck", "lora", "full", "fuse"}
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert any(key.startswith("lm_head") for key in weights.keys())
