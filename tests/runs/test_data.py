@@ -60,7 +60,7 @@ def test_sentences_are_embedded_for_intermediates_alone(samples, mini):
         return prepare_data(stage, mini, options)[1].devs[0].setting.layers
 
     stage = plan_intermediate(["sample_nli"], samples, 1)
-    assert layers(stage) == (4,) and layers(stage, sharded=True) == ()
+    assert layers(stage) == (mini.hints.retrieval_layer,) and layers(stage, sharded=True) == ()
     assert layers(plan_target(find_task("sample_nli", samples, "target"), samples, 1, "none", (), False)) == ()
     silent = replace(mini, hints=replace(mini.hints, retrieval_layer=None))
     assert prepare_data(stage, silent, stage.settings.training(1))[1].devs[0].setting.layers == ()
