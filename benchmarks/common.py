@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import platform
 import statistics
 import time
@@ -16,10 +17,20 @@ import torch
 
 import adaptxfer
 from adaptxfer.console import Table, console
+from adaptxfer.embedded import encoder_dir
 
 RESULTS = Path(__file__).parent / "results.csv"
 TIMES = ("p20_ms", "p50_ms", "p80_ms", "cpu_p50_ms", "ratio", "memory_mib", "tokens_per_s")
 FIELDS = ("date", "device", "versions", "name", "variant", "shape", *TIMES)
+
+
+def depth(model: str = "mini") -> str:
+    """An encoder as rows call it; the embedded one with its layers, for it was replaced once."""
+    folder = encoder_dir(model)
+    if folder is None:
+        return model
+    layers = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    return f"{model} ({layers} layers)"
 
 
 class Measured(NamedTuple):

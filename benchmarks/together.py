@@ -25,7 +25,7 @@ from adaptxfer.api import train_intermediate, train_separately
 from adaptxfer.console import Console, Table, console, set_console
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.runs.run import Run
-from benchmarks.common import Measured, keep, rows, show
+from benchmarks.common import depth, Measured, keep, rows, show
 
 TASKS = ("mnli", "squad_v1", "hellaswag", "commonsenseqa")
 IDLE = "out.bias"
@@ -102,7 +102,9 @@ def main() -> None:
         first, second = ended.values()
         cells = [[task, *distance(two, one), *distance(other, one)]
                  for task, one, two, other in zip(TASKS, first, second, rounded, strict=True)]  # fmt: skip
-    shape = f"{asked.model}, {asked.method}, {', '.join(TASKS)}, {asked.steps} steps each, batch {asked.batch_size}"
+    shape = (
+        f"{depth(asked.model)}, {asked.method}, {', '.join(TASKS)}, {asked.steps} steps each, batch {asked.batch_size}"
+    )
     found = rows("four modules, whole training", shape, whole)
     found += rows("four modules, training steps by the clock", shape, steps)
     show("Four modules", found)
