@@ -25,7 +25,7 @@ from adaptxfer.api import train_intermediate, train_separately
 from adaptxfer.console import Console, Table, console, set_console
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.runs.run import Run
-from benchmarks.common import depth, Measured, keep, rows, show
+from benchmarks.common import Measured, depth, keep, rows, show
 
 TASKS = ("mnli", "squad_v1", "hellaswag", "commonsenseqa")
 IDLE = "out.bias"
