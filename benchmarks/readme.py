@@ -72,8 +72,9 @@ def _commands(rows: list[Row]) -> str:
         return ""
     lines = [_header("command", "data", "processor s", "against each peer", "peak MiB (peer)")]
     for name in dict.fromkeys(row["name"] for row in rows):
-        here = {row["variant"]: row for row in rows if row["name"] == name}
-        ours = here.pop(OURS)
+        ours = [row for row in rows if row["name"] == name and row["variant"] == OURS][-1]
+        here = {row["variant"]: row for row in rows if (row["name"], row["shape"]) == (name, ours["shape"])}
+        del here[OURS]
         ratios = [f"{float(ours['ratio']) / float(row['ratio']):.2f}x {variant}" for variant, row in here.items()]
         first = next(iter(here.values()))
         lines.append(
