@@ -24,7 +24,7 @@ TIMES = ("p20_ms", "p50_ms", "p80_ms", "cpu_p50_ms", "ratio", "memory_mib", "tok
 FIELDS = ("date", "device", "versions", "name", "variant", "shape", *TIMES)
 
 
-def depth(model: str = "mini") -> str:
+def encoder_label(model: str = "mini") -> str:
     """An encoder as rows call it; the embedded one with its layers, for it was replaced once."""
     folder = encoder_dir(model)
     if folder is None:

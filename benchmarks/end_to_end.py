@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from adaptxfer.embedded import encoder_dir
-from benchmarks.common import Measured, depth, keep, row, show
+from benchmarks.common import Measured, encoder_label, keep, row, show
 
 PEERS = {
     "dynamic": "Trainer, dynamic padding",
@@ -143,7 +143,7 @@ def measure(
     words = " ".join(word for word in case.command if not word.startswith("--"))
     words += "" if precision == "fp32" else f", {precision} on both sides"
     tokens = found[OURS][0].tokens
-    shape = f"{depth()}, {case.limit} rows, {tokens} tokens, batch {case.batch_size}, at most {case.max_length}"
+    shape = f"{encoder_label()}, {case.limit} rows, {tokens} tokens, batch {case.batch_size}, at most {case.max_length}"
     first = next(iter(found.values()))
     return [
         row(words, variant, shape, measured(children), measured(first).middle * children[0].tokens / first[0].tokens)

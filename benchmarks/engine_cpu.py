@@ -22,7 +22,7 @@ from adaptxfer.encoder.program import Program
 from adaptxfer.modules.composition import Leaf, Stack, fuse, fusions, leaves
 from adaptxfer.modules.model import make_method
 from benchmarks import masked_lm as masked_lm_step
-from benchmarks.common import depth, interleaved, keep, rows, show
+from benchmarks.common import encoder_label, interleaved, keep, rows, show
 from benchmarks.lengths import batch, padded
 
 SETUPS = {
@@ -62,7 +62,7 @@ def tokens(task: str, fill: float) -> tuple[Tensor, Tensor, str]:
     bounds = F.pad(lengths.cumsum(0), (1, 0))
     total, share = int(bounds[-1]), float(lengths.float().mean() / lengths.max())
     ids = torch.randint(4, 15_000, (total,), generator=torch.Generator().manual_seed(0))
-    return ids, bounds, f"{depth()}, {len(lengths)} sequences of {task}, {total} tokens, fill {share:.2f}"
+    return ids, bounds, f"{encoder_label()}, {len(lengths)} sequences of {task}, {total} tokens, fill {share:.2f}"
 
 
 def encoder_steps(repeats: int) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from adaptxfer.api import train_intermediate, train_separately
 from adaptxfer.console import Console, Table, console, set_console
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.runs.run import Run
-from benchmarks.common import Measured, depth, keep, rows, show
+from benchmarks.common import Measured, encoder_label, keep, rows, show
 
 TASKS = ("mnli", "squad_v1", "hellaswag", "commonsenseqa")
 IDLE = "out.bias"
@@ -102,9 +102,8 @@ def main() -> None:
         first, second = ended.values()
         cells = [[task, *distance(two, one), *distance(other, one)]
                  for task, one, two, other in zip(TASKS, first, second, rounded, strict=True)]  # fmt: skip
-    shape = (
-        f"{depth(asked.model)}, {asked.method}, {', '.join(TASKS)}, {asked.steps} steps each, batch {asked.batch_size}"
-    )
+    encoder = encoder_label(asked.model)
+    shape = f"{encoder}, {asked.method}, {', '.join(TASKS)}, {asked.steps} steps each, batch {asked.batch_size}"
     found = rows("four modules, whole training", shape, whole)
     found += rows("four modules, training steps by the clock", shape, steps)
     show("Four modules", found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 import torch
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from benchmarks import masked_lm, readme, stock
+from benchmarks import masked_lm, planted, readme, stock
 from benchmarks.common import FIELDS, Measured, interleaved, rows, saved_mib
 from benchmarks.lengths import batch
 
@@ -103,3 +104,10 @@ def test_the_stock_script_finds_answers():
     parts = [None, 0, None, 1, 1, 1, None]
     assert stock.answer_place(offsets, parts, {"answer_start": 5, "text": "abcd efgh"}) == (4, 5)
     assert stock.answer_place(offsets, parts, {"answer_start": 10, "text": "abcd ef"}) == (0, 0)
+
+
+def test_every_planted_truth_is_drawn_and_told_in_the_tables():
+    drawn = {(line.question, re.sub(r" \(width.*\)", "", line.procedure)) for line in planted.lines(1)}
+    text = (readme.README.parent / "benchmarks" / "planted.md").read_text(encoding="utf-8")
+    told = [re.sub(r" \(width.*?\)", "", row).split(" | ") for row in text.splitlines() if row.startswith("| ")]
+    assert drawn == {(question.removeprefix("| "), procedure) for question, procedure, *_ in told[2:]}

@@ -15,7 +15,7 @@ from adaptxfer.studies.items import Items
 from adaptxfer.studies.outcomes import paired
 from adaptxfer.studies.robust import LINE_FROM, against_line, all_axes
 from adaptxfer.studies.slices import sliced
-from adaptxfer.studies.table import WHOLE, RecordTable
+from benchmarks.planted_slices import two_sets
 
 ITEMS = 400
 SLICES = (worlds.SHIFTED, worlds.REFERENCE)
@@ -91,21 +91,6 @@ def test_effective_robustness_is_what_was_planted(shift: float) -> None:
 def test_no_line_through_two_languages() -> None:
     made = lined(0.0, LINE_FROM - 1)
     assert against_line(slice_tally(made.table, "t01", SLICES, ["i01"], made.items_of), 100) is None
-
-
-def two_sets(number: int, shift: float, **planted: object):
-    """Two data sets whose gains lie ``shift`` apart; articles are numbered alike in both, and are not the same ones."""
-    told = {"intermediates": 2, "languages": 4, "clusters": 20, "per_cluster": 5, "level_sd": 12.0, **planted}
-    made = worlds.simulate("cluster", number, worlds.changed("cluster", targets=2, shift=shift, **told))
-    parts = {"t01": worlds.REFERENCE, "t02": worlds.SHIFTED}
-    rows = [replace(row, slice=WHOLE) for row in made.table.rows if parts[row.target_task] == row.slice]
-
-    def load(row):
-        items = made.items_of(row)
-        first = min(int(name.split("-a")[1]) for name in items.clusters)
-        return replace(items, clusters=[f"a{int(name.split('-a')[1]) - first}" for name in items.clusters])
-
-    return RecordTable(tuple(rows)), load
 
 
 @pytest.mark.parametrize("shift", [0.0, 6.0])
