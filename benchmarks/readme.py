@@ -31,7 +31,8 @@ def gains(document: dict[str, Any]) -> str:
     """The quickstart's table of gains."""
     gain = document["gain"]
     rows = {**gain["languages"], "mean zero-shot": gain["mean_zero_shot"]}
-    lines = [_header("language", "baseline", "with the module", "gain")]
+    numbers = ("baseline", "with the module", "gain")
+    lines = [_header("language", *numbers, right=numbers)]
     lines += [f"| {name} | {_points(row['baseline'])} | {_points(row['with'])} | {_points(row['gain'], '+')} |"
               for name, row in rows.items()]  # fmt: skip
     seeds = ", ".join(map(str, gain["seeds"]))
@@ -125,8 +126,9 @@ def predictions(rows: list[Row]) -> str:
     return "\n".join([*lines, "", text])
 
 
-def _header(*names: str) -> str:
-    return f"| {' | '.join(names)} |\n| {' | '.join(['---'] * len(names))} |"
+def _header(*names: str, right: tuple[str, ...] = ()) -> str:
+    rule = ["---:" if name in right else "---" for name in names]
+    return f"| {' | '.join(names)} |\n| {' | '.join(rule)} |"
 
 
 def insert(text: str, name: str, content: str) -> str:

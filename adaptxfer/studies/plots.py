@@ -148,7 +148,7 @@ def _save(plot: Plot, path: Path, simulated: bool) -> Path:
     draw = {HeatMap: _heat_map, Forest: _forest, Points: _points, Slopes: _slopes}[type(plot)]
     figure = Figure(figsize=_size(plot), layout="constrained")
     FigureCanvasAgg(figure)  # no display and no global state
-    with _plain_text():
+    with drawing_style():
         axes = figure.add_subplot()
         draw(axes, plot)
         wide = figure.get_size_inches()[0]
@@ -164,11 +164,12 @@ def _save(plot: Plot, path: Path, simulated: bool) -> Path:
 
 
 @contextmanager
-def _plain_text() -> Iterator[None]:
-    """Names are shown as they are: a dollar sign starts no formula."""
+def drawing_style() -> Iterator[None]:
+    """How figures are drawn: a dollar sign in a name starts no formula, and an SVG always has the same identifiers."""
     import matplotlib
 
-    with matplotlib.rc_context({"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}):
+    style = {"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.rc_context({**style, "svg.hashsalt": "adaptxfer"}):
         yield
 
 

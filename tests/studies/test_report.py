@@ -58,8 +58,9 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
     assert path.parent == tmp_path / "in" and path.name == "gains-______x_y.png"
 
 
-def test_a_plot_is_the_same_twice(tmp_path: Path) -> None:
-    one, other = (save_plots({"f": PLOTS["forest"]}, tmp_path / name, False)[0].read_bytes() for name in "ab")
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_plot_is_the_same_twice(tmp_path: Path, ending: str) -> None:
+    one, other = (save_plots({"f": PLOTS["forest"]}, tmp_path / name, False, ending)[0].read_bytes() for name in "ab")
     assert one == other
 
 
