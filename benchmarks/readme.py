@@ -71,7 +71,8 @@ def _commands(rows: list[Row]) -> str:
     """One line per command: ours against every peer in the same run."""
     if not rows:
         return ""
-    lines = [_header("command", "data", "processor s", "against each peer", "peak MiB (peer)")]
+    names = ("command", "data", "processor s", "against each peer", "peak MiB (peer)")
+    lines = [_header(*names, right=("processor s", "peak MiB (peer)"))]
     for name in dict.fromkeys(row["name"] for row in rows):
         ours = [row for row in rows if row["name"] == name and row["variant"] == OURS][-1]
         here = {row["variant"]: row for row in rows if (row["name"], row["shape"]) == (name, ours["shape"])}
@@ -92,12 +93,14 @@ def _commands(rows: list[Row]) -> str:
 def _parts(rows: list[Row], text: str) -> str:
     """One line per variant that is compared with another."""
     found = [row for row in rows if float(row["ratio"]) != 1.0]
-    lines = [_header("what", "shape", "variant", "ms", "against its peer", "memory")]
+    numbers = ("ms", "against its peer", "memory")
+    lines = [_header("what", "shape", "variant", *numbers, right=numbers)]
     peers = {(row["name"], row["shape"]): row for row in rows if float(row["ratio"]) == 1.0}
     for row in found:
-        time = row["cpu_p50_ms"] or row["p50_ms"]
+        time = float(row["cpu_p50_ms"] or row["p50_ms"])
+        shown = f"{time:.3f}" if time < 10 else f"{time:.1f}" if time < 1e4 else f"{time:,.0f}"
         lines.append(
-            f"| {row['name']} | {row['shape']} | {row['variant']} | {time} | {row['ratio']}x | {_memory(row, peers)} |"
+            f"| {row['name']} | {row['shape']} | {row['variant']} | {shown} | {row['ratio']}x | {_memory(row, peers)} |"
         )
     return "\n".join([*lines, "", f"{text} Memory: what is kept for the backward pass. {_where(found)}"])
 
@@ -115,7 +118,8 @@ def _where(rows: list[Row]) -> str:
 
 def predictions(rows: list[Row]) -> str:
     """What the kernels should reach on an H200, marked as what it is."""
-    lines = [_header("on an H200: **predicted, not measured**", "shape", "peer", "peer ms", "ours ms", "aimed at")]
+    numbers = ("peer ms", "ours ms", "aimed at")
+    lines = [_header("on an H200: **predicted, not measured**", "shape", "peer", *numbers, right=numbers)]
     lines += [f"| {row['what']} | {row['shape']} | {row['peer']} | {row['peer_ms']} | {row['ours_ms']} "
               f"| ≥ {row['target']}x |" for row in rows]  # fmt: skip
     text = (
