@@ -24,7 +24,7 @@ class Record:
         task: target task.
         metric: main metric of the task.
         method: bottleneck, lora or full.
-        how: composition (stack, fuse, merge, continue, none).
+        how: composition (stack, fuse, merge, continue, none); "fuse, own module" with a fresh module above the fusion.
         seed: the run's seed.
         intermediates: intermediate tasks of the modules used; empty for a baseline.
         split: split the scores are from, unless a language says otherwise.
@@ -74,7 +74,7 @@ def read_record(run: Run) -> Record:
         task=scores["task"],
         metric=scores["metric"],
         method=str(run.asked("method") or "unknown"),
-        how=str(run.asked("how") or "none"),
+        how=_how(run),
         seed=run.manifest["seed"],
         intermediates=_intermediates(run),
         split=scores["split"],
@@ -83,6 +83,12 @@ def read_record(run: Run) -> Record:
         mean_zero_shot=scores["mean_zero_shot"],
         unscored=scores.get("unscored", {}),
     )
+
+
+def _how(run: Run) -> str:
+    how = str(run.asked("how") or "none")
+    own = how == "fuse" and any(Run(run.path.parent / parent).asked("own_module") for parent in run.manifest["parents"])
+    return f"{how}, own module" if own else how
 
 
 def _intermediates(run: Run) -> tuple[str, ...]:

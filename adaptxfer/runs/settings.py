@@ -28,6 +28,8 @@ MODULE_OPTIONS = {
 }
 UNHASHED = ("batch_tokens", "on_chance", "graphs", "recompute", "sharded")
 """Options that do not decide what is learnt; they may change between a start and its continuation."""
+ARRANGED = ("how", "intermediates", "own_module")
+"""What a run with an intermediate task and its baseline are meant to differ in."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from adaptxfer.modules.composition import check_works
 from adaptxfer.runs.evaluate import run_evaluation
 from adaptxfer.runs.plan import bundle_folder, check_parents, find_task, is_trained, plan_evaluation, plan_target
 from adaptxfer.runs.run import Run
-from adaptxfer.runs.settings import UNHASHED, Ask, model_name
+from adaptxfer.runs.settings import ARRANGED, UNHASHED, Ask, model_name
 from adaptxfer.runs.stage import EvaluateStage, TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import run_training
@@ -155,7 +155,7 @@ def find_baseline(run: Run, store: RunStore) -> Run | None:
     """The finished evaluation of the same task and seed without intermediate, trained with the same settings."""
     if run.asked("how") == "none":
         return None
-    apart = {"how", "intermediates", "own_module", *UNHASHED}
+    apart = {*ARRANGED, *UNHASHED}
     if run.asked("how") == "fuse":  # a fusion has its own usual rate
         apart.add("learning_rate")
     wanted = _comparable(run, store, apart)

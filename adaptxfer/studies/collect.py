@@ -12,6 +12,7 @@ from adaptxfer.errors import AdaptxferError, data_error
 from adaptxfer.files import content_hash
 from adaptxfer.runs.records import Record, read_record
 from adaptxfer.runs.run import Run
+from adaptxfer.runs.settings import ARRANGED, UNHASHED
 from adaptxfer.runs.store import RunStore
 from adaptxfer.studies.pairs import OWN_SCORE, STEPS
 from adaptxfer.studies.table import NONE, RecordTable, Row, read_csv
@@ -22,17 +23,7 @@ OWN_METRICS = (
 )  # fmt: skip
 """What a classifying intermediate's dev set tells beside its main score."""
 
-NOT_COMPARED = {
-    "how",
-    "intermediates",
-    "batch_tokens",
-    "on_chance",
-    "dev_limit",
-    "languages",
-    "task",
-    "tasks",
-    "method",
-}
+NOT_COMPARED = {*ARRANGED, *UNHASHED, "dev_limit", "languages", "task", "tasks", "method"}
 """Parts of a request that say what a run is of, or cannot change its scores: not part of the settings."""
 
 

@@ -170,3 +170,14 @@ def test_paper_shows_every_map(open_page) -> None:
     page.emulate_media(media="print")
     assert page.locator(".choice:visible").count() == 4
     assert page.locator("nav").is_hidden()
+
+
+def test_a_table_that_goes_on_to_the_right_fades_out_there(open_page) -> None:
+    page = open_page(width=360)
+    wide = page.locator("#gains .scroll").first
+    fade = "element => getComputedStyle(element).getPropertyValue('--fade')"
+    assert wide.evaluate("element => element.scrollWidth > element.clientWidth")
+    assert wide.evaluate(fade) == "40px"
+    wide.evaluate("element => element.scrollTo(element.scrollWidth, 0)")
+    page.wait_for_function(f"element => ({fade})(element) === '0px'", arg=wide.element_handle())
+    assert open_page(width=2400).locator("#gains .scroll").first.evaluate(fade) == "0px"

@@ -8,8 +8,11 @@ import pytest
 from adaptxfer.api import make_ask, train_intermediate
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.runs import transfer as transfers
+from adaptxfer.runs.records import read_record
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.transfer import Wish, default_how, find_baseline, plan_transfer, repeat
+from adaptxfer.studies.collect import collect
+from adaptxfer.studies.pairs import pair
 from tests.world import no_training
 
 COMBINATIONS = [
@@ -38,6 +41,17 @@ def test_every_method_with_every_composition(ask, modules, method, how, count, t
     assert run.asked("intermediates") == ["endings", "weather"][:count] and run.asked("how") == how
     (trained,) = RunStore(ask.runs).find_finished("target")
     assert trained.manifest["training"]["steps"] == 6 and run.manifest["parents"] == [trained.name]
+
+
+@pytest.mark.parametrize(("method", "how", "count", "to", "own"), [c for c in COMBINATIONS if c[1] != "none"])
+def test_every_composition_has_its_baseline(ask, modules, method, how, count, to, own) -> None:
+    asks, bundles = replace(ask, method=method), tuple(str(bundle.folder) for bundle in modules(method)[:count])
+    (baseline,) = repeat(Wish(to, how="none"), asks, [2])
+    (run,) = repeat(Wish(to, bundles, how, own_module=own), asks, [2])
+    found = find_baseline(run, RunStore(ask.runs))
+    assert found and found.name == baseline.name and read_record(run).how == ("fuse, own module" if own else how)
+    (pairs,), notes = pair(collect(ask.runs))
+    assert pairs.labels() == ["+".join(["endings", "weather"][:count])] and notes == []
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,17 @@ def test_the_bare_encoder_is_the_baseline_of_every_method(records) -> None:
         assert pairs.labels() == ["nli"]
 
 
+def test_a_fusion_with_a_module_of_its_own_above_is_another_composition(records) -> None:
+    records.cell("claims", None, 1)
+    below = [records.write("intermediate", name, 7, []) for name in ("nli", "qa")]
+    for own in (False, True):
+        trained = records.write("target", "claims", 1, below, intermediates=below, epochs=3, own_module=own)
+        records.write("evaluate", "claims", 1, [trained], intermediates=["nli", "qa"], how="fuse", method="bottleneck",
+                      limit=None)  # fmt: skip
+    (pairs,), notes = pair(collect(records.root))
+    assert sorted(pairs.labels()) == ["nli+qa (fuse)", "nli+qa (fuse, own module)"] and notes == []
+
+
 def test_the_newest_of_two_counts(records) -> None:
     records.cell("claims", None, 1)
     newer = records.write(
