@@ -168,8 +168,9 @@ def drawing_style() -> Iterator[None]:
     """How figures are drawn: a dollar sign in a name starts no formula, and an SVG always has the same identifiers."""
     import matplotlib
 
-    style = {"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context({**style, "svg.hashsalt": "adaptxfer"}):
+    with matplotlib.rc_context(
+        {"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "adaptxfer"}
+    ):
         yield
 
 
