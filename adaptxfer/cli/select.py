@@ -66,7 +66,7 @@ def select(
     would have cost, target by target.
     """
     if evaluate:
-        _evaluate_selectors(evaluate, always, lang)
+        _evaluate_selectors(evaluate, always, lang, options.get("model"), options.get("method"))
         return
     if to is None:
         raise use_error("There is no target task.", "Give --to TASK, or --evaluate RECORDS.")
@@ -215,12 +215,18 @@ def _bundles(source: list[str] | None, ask: Ask) -> list[Bundle]:
     return [read_bundle(path) for path in paths]
 
 
-def _evaluate_selectors(sources: list[Path], always: str, language: str | None) -> None:
+def _evaluate_selectors(
+    sources: list[Path], always: str, language: str | None, model: str | None, method: str | None
+) -> None:
+    from adaptxfer.runs.settings import model_name
     from adaptxfer.studies.collect import read_table
+    from adaptxfer.studies.pairs import choose
     from adaptxfer.studies.selection import FEW, evaluate_selectors
     from adaptxfer.studies.table import join_tables
 
     table = join_tables([read_table(source) for source in sources])
+    one = choose(table, model and model_name(model), method).rows[0]
+    table = table.where(lambda row: row.backbone in (one.backbone, "") and row.method in (one.method, ""))
     scores = evaluate_selectors(table, always, language)
     if not any(score.name == f"always {always}" for score in scores):
         console().note(f"Not every target has a gain of {always}: taking it always is not judged (--always NAME).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -67,15 +68,26 @@ def test_a_search_on_a_budget(call) -> None:
     assert code == 0 and "Search for names" in out and "Take " in out and "English dev" in out
 
 
-def test_selectors_are_evaluated(call, tmp_path) -> None:
-    main(["simulate", "positive", "--out", str(tmp_path), "--targets", "3", "--intermediates", "4"])
-    code, out, _ = call("--evaluate", tmp_path / "table.csv", "--always", "i01", "--json")
+def test_selectors_are_evaluated(capsys, tmp_path) -> None:
+    made = simulate("positive", 1, changed("positive", intermediates=4, targets=3)).table
+    rows = [replace(row, method=method, backbone="enc") for row in made.rows for method in ("bottleneck", "full")]
+    write_csv(tmp_path / "table.csv", RecordTable(tuple(rows)))
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(["select", "--evaluate", str(tmp_path / "table.csv"), *words])
+        return code, *capsys.readouterr()
+
+    code, out, _ = call("--always", "i01", "--method", "full", "--json")
     found = {entry["name"]: entry for entry in json.loads(out)["selectors"]}
     assert code == 0 and found["oracle"]["regret"] == 0
     assert {"random", "none", "always i01", "mean elsewhere", "predicted"} <= found.keys()
     assert all(entry["n_units"] == 3 for entry in found.values())
-    _, out, _ = call("--evaluate", tmp_path / "table.csv")
+    _, out, _ = call("--method", "full", "--model", "enc")
     assert "SIMULATED" in out and "Fewer than 7 targets" in out
+    code, out, err = call()
+    assert code == 1 and out == "" and "several values of method" in err and "--method" in err
+    code, _, err = call("--method", "full", "--model", "other")
+    assert code == 1 and "Check --model" in err
 
 
 @pytest.mark.parametrize(
