@@ -55,14 +55,23 @@ def list_runs(
         and all(value in (None, run.manifest.get(name)) for name, value in wanted.items())
         and all(value in (None, run.asked(name)) for name, value in asked.items())
     ]
+    shown = _listing(facts) if facts else _nothing(runs, found, task)
+    console().result({"schema": 1, "folder": runs, "runs": facts}, shown)
+
+
+def _listing(facts: list[dict[str, Any]]) -> Table:
+    """A row for each run; a status or method that all of them share is said once, below."""
+    told = {name: {fact[name] or "–" for fact in facts} for name in ("status", "method")}
+    apart = [name for name, values in told.items() if len(values) > 1]
     rows = [
-        [fact[key] for key in ("run", "status", "method", "seed", "score", "split")] + [_age(fact)] for fact in facts
-    ]
-    columns = ["run", "status", "method", ("seed", "right"), ("score", "right"), "on", ("age", "right")]
-    table = Table(
-        "", columns, rows, "\n".join(f"{fact['run']}: {fact['problem']}" for fact in facts if fact["problem"])
-    )
-    console().result({"schema": 1, "folder": runs, "runs": facts}, table if rows else _nothing(runs, found, task))
+        [fact["run"], *(fact[name] for name in apart), fact["composition"], fact["seed"], fact["score"], fact["split"],
+         _age(fact)]
+        for fact in facts
+    ]  # fmt: skip
+    same = ", ".join(f"{name} {values.pop()}" for name, values in told.items() if name not in apart)
+    problems = [f"{fact['run']}: {fact['problem']}" for fact in facts if fact["problem"]]
+    columns = ["run", *apart, "composition", ("seed", "right"), ("score", "right"), "on", ("age", "right")]
+    return Table("", columns, rows, "\n".join([f"of all: {same}", *problems] if same else problems))
 
 
 def _nothing(runs: Path, others: Sequence[Run], task: str | None) -> str:
@@ -181,6 +190,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "status": run.status,
         "method": run.asked("method"),
         "how": run.asked("how"),
+        "composition": _composition(run),
         "seed": manifest.get("seed"),
         "score": score,
         "split": split,
@@ -188,6 +198,15 @@ def _facts(run: Run) -> dict[str, Any]:
         "finished": manifest.get("finished"),
         "problem": run.problem or manifest.get("error"),
     }
+
+
+def _composition(run: Run) -> str | None:
+    from adaptxfer.runs.records import how_of, intermediates_of
+
+    if run.manifest.get("kind") not in ("target", "evaluate"):
+        return None
+    names = intermediates_of(run)
+    return f"{how_of(run)} on {', '.join(names)}" if names else "none"
 
 
 def _score(run: Run) -> tuple[float | None, str | None]:

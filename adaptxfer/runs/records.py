@@ -74,9 +74,9 @@ def read_record(run: Run) -> Record:
         task=scores["task"],
         metric=scores["metric"],
         method=str(run.asked("method") or "unknown"),
-        how=_how(run),
+        how=how_of(run),
         seed=run.manifest["seed"],
-        intermediates=_intermediates(run),
+        intermediates=intermediates_of(run),
         split=scores["split"],
         languages=scores["languages"],
         mean=scores["mean"],
@@ -85,19 +85,26 @@ def read_record(run: Run) -> Record:
     )
 
 
-def _how(run: Run) -> str:
+def how_of(run: Run) -> str:
+    """The composition, as in `Record`."""
     how = str(run.asked("how") or "none")
-    own = how == "fuse" and any(Run(run.path.parent / parent).asked("own_module") for parent in run.manifest["parents"])
+    trained = [run, *(Run(run.path.parent / parent) for parent in run.manifest.get("parents", ()))]
+    own = how == "fuse" and any(member.asked("own_module") for member in trained)
     return f"{how}, own module" if own else how
 
 
-def _intermediates(run: Run) -> tuple[str, ...]:
-    """Names from the request (a bundle may come from elsewhere), or else from the parents' folder names."""
+def intermediates_of(run: Run) -> tuple[str, ...]:
+    """Names of the intermediate tasks that a run builds on.
+
+    As asked for, since a bundle may come from elsewhere, or else of its parents. A training asks for runs, an
+    evaluation for tasks.
+    """
     asked = run.asked("intermediates")
+    names = asked if isinstance(asked, list) else run.manifest.get("parents", ())
+    found = [(FOLDER.fullmatch(str(name)), str(name)) for name in names]
     if isinstance(asked, list):
-        return tuple(map(str, asked))
-    parents = [FOLDER.fullmatch(parent) for parent in run.manifest["parents"]]
-    return tuple(parent[2] for parent in parents if parent and parent[1] == "intermediate")
+        return tuple(folder[2] if folder else name for folder, name in found)
+    return tuple(folder[2] for folder, _ in found if folder and folder[1] == "intermediate")
 
 
 @dataclass(frozen=True)

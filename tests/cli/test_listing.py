@@ -242,6 +242,15 @@ def test_runs_list_filters(say) -> None:
     assert "2 do not" in say("runs", "list", "--task", "absent").out
 
 
+def test_runs_list_tells_compositions_apart(say) -> None:
+    add_run("00000001", 1, 80.0)
+    other = add_run("00000002", 2, 80.0, ("mnli",))
+    rows = say("runs", "list", "--json").document["runs"]
+    assert {row["run"]: row["composition"] for row in rows}[other] == "stack on mnli"
+    text = say("runs", "list").out
+    assert "stack on mnli" in text and "none" in text and "of all: status finished" in text
+
+
 def test_runs_list_shows_the_dev_score_of_training(say) -> None:
     with RunStore(Path("runs")).open("target", "x", "00000002") as run:
         run.start({}, seed=2)
