@@ -55,11 +55,11 @@ def gain_maps(matrix: GainMatrix) -> Iterator[Map]:
     labels = list(dict.fromkeys(gain.intermediate for gain in matrix.cells))
     means = {(gain.intermediate, gain.target): gain for gain in (*matrix.cells, *matrix.overall)}
     single = {(gain.intermediate, gain.target, gain.language): gain for gain in matrix.by_language}
-    languages = sorted({gain.language for gain in matrix.by_language}, key=lambda code: (code != "en", code))
     columns = [*targets, MEAN] if matrix.overall else targets
     yield _map("Intermediate task × target task", "intermediate", labels, columns, means)
     for label in labels:
         cells = {(t, code): gain for (name, t, code), gain in single.items() if name == label}
+        languages = sorted({code for _, code in cells}, key=lambda code: (code != "en", code))
         cells |= {(t, MEAN): means[label, t] for t in targets if (label, t) in means}
         rows = [target for target in targets if (label, target) in means]
         yield _map(f"{label}: target task × language", "target", rows, [MEAN, *languages], cells)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.report.gather import gather
+from adaptxfer.report.maps import gain_maps
 from adaptxfer.studies.table import read_csv, write_csv
 from tests.folders import add_run
 
@@ -20,6 +23,15 @@ def test_a_simulated_table_says_so_and_has_every_gain(simulated) -> None:
     spot = dict(first.rows)[gain.intermediate][first.columns.index(gain.target)]
     assert spot.value == gain.estimate.value and gain.verdict in spot.told
     assert len(simulated.scores) == 3 and not simulated.curves and simulated.costs is None
+
+
+def test_a_map_has_the_languages_its_intermediate_was_scored_in(simulated) -> None:
+    matrix = simulated.gains[0].matrix
+    label = matrix.cells[0].intermediate
+    fewer = [gain for gain in matrix.by_language if (gain.intermediate, gain.language) != (label, "l02")]
+    columns = {found.title.split(":")[0]: found.columns for found in gain_maps(replace(matrix, by_language=fewer))}
+    assert "l02" not in columns[label] and all("l02" in names for name, names in columns.items()
+                                               if name not in (label, "Intermediate task × target task"))  # fmt: skip
 
 
 def test_scores_are_means_and_deviations_over_seeds(simulated) -> None:
