@@ -145,11 +145,13 @@ def _predicted(
 def _records(sources: list[Path], ask: Ask) -> RecordTable:
     from adaptxfer.runs.settings import model_name
     from adaptxfer.studies.collect import read_table
+    from adaptxfer.studies.pairs import one_composition
     from adaptxfer.studies.table import join_tables
 
     table = join_tables([read_table(source) for source in sources])
     alike = (model_name(ask.model), "")
-    return table.where(lambda row: row.backbone in (*alike, ask.model) and row.method in (ask.method, ""))
+    fits = table.where(lambda row: row.backbone in (*alike, ask.model) and row.method in (ask.method, ""))
+    return one_composition(fits)
 
 
 def _prediction_table(to: str, found: Sequence[Prediction]) -> Table:
@@ -220,13 +222,15 @@ def _evaluate_selectors(
 ) -> None:
     from adaptxfer.runs.settings import model_name
     from adaptxfer.studies.collect import read_table
-    from adaptxfer.studies.pairs import choose
+    from adaptxfer.studies.pairs import choose, one_composition
     from adaptxfer.studies.selection import FEW, evaluate_selectors
     from adaptxfer.studies.table import join_tables
 
     table = join_tables([read_table(source) for source in sources])
     one = choose(table, model and model_name(model), method).rows[0]
-    table = table.where(lambda row: row.backbone in (one.backbone, "") and row.method in (one.method, ""))
+    table = one_composition(
+        table.where(lambda row: row.backbone in (one.backbone, "") and row.method in (one.method, ""))
+    )
     scores = evaluate_selectors(table, always, language)
     if not any(score.name == f"always {always}" for score in scores):
         console().note(f"Not every target has a gain of {always}: taking it always is not judged (--always NAME).")

@@ -27,6 +27,9 @@ Records = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Only runs of this base model.")]
 Method = Annotated[str | None, typer.Option("--method", help="Only bottleneck, lora or full.")]
+How = Annotated[
+    str | None, typer.Option("--how", help="The composition that counts where there are several (default: most runs).")
+]
 ReportTo = Annotated[
     Path | None, typer.Option("--report", help="Folder for report.md, report.json, table.csv and the plots.")
 ]
@@ -43,8 +46,8 @@ Permutations = Annotated[int, typer.Option(help="Drawn orders of the intermediat
 Always = Annotated[str, typer.Option(help="The intermediate that a lazy choice takes.")]
 
 SHARED: dict[str, tuple[Any, Any]] = {
-    "records": (Records, None), "runs": (Runs, RUNS), "method": (Method, None), "report": (ReportTo, None),
-    "dry_run": (DryRun, False), "design": (DesignFile, None), "save_plan": (SavePlan, None),
+    "records": (Records, None), "runs": (Runs, RUNS), "method": (Method, None), "how": (How, None),
+    "report": (ReportTo, None), "dry_run": (DryRun, False), "design": (DesignFile, None), "save_plan": (SavePlan, None),
     "repetitions": (Repetitions, 100), "json": (Json, False),
 }  # fmt: skip
 ONE_MODEL: dict[str, tuple[Any, Any]] = {"model": (Model, None)}
@@ -56,17 +59,17 @@ class Asked:
 
     def __init__(
         self, study: str, runs: Path, dry_run: bool, repetitions: int, records: list[Path] | None = None,
-        model: str | None = None, method: str | None = None, report: Path | None = None, design: Path | None = None,
-        save_plan: Path | None = None,
+        model: str | None = None, method: str | None = None, how: str | None = None, report: Path | None = None,
+        design: Path | None = None, save_plan: Path | None = None,
     ) -> None:  # fmt: skip
         self.study, self.sources, self.report = study, records or [runs], report
-        self.model, self.method = model, method
+        self.model, self.method, self.how = model, method, how
         self.dry_run, self.design, self.save_plan, self.repetitions = dry_run, design, save_plan, repetitions
 
     def table(self, several_models: bool = False) -> RecordTable:
-        """The records of one base model and method; rows that are no scores on targets stay."""
+        """The records of one base model, method and composition; rows that are no scores on targets stay."""
         from adaptxfer.studies.collect import read_table
-        from adaptxfer.studies.pairs import APART
+        from adaptxfer.studies.pairs import APART, one_composition
         from adaptxfer.studies.table import join_tables, only_value
 
         table = join_tables([read_table(source) for source in self.sources])
@@ -86,7 +89,7 @@ class Asked:
             only_value(targets, "method", "--method")
             if not several_models:
                 only_value(targets, "backbone", "--model")
-        return table
+        return one_composition(table, self.how)
 
     def answer(self, report: Report) -> None:
         """Print a report, and write it down where it was asked for."""

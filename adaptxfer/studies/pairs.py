@@ -77,6 +77,35 @@ def choose(table: RecordTable, backbone: str | None = None, method: str | None =
     return kept
 
 
+def one_composition(table: RecordTable, how: str | None = None) -> RecordTable:
+    """The table with one composition of each intermediate on each target, so that no module counts as two units.
+
+    Args:
+        table: records.
+        how: the composition that counts where there are several; None for the one with most runs of this table.
+
+    Raises:
+        AdaptxferError: if no run has the composition asked for.
+    """
+    found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for row in table.rows:
+        if row.intermediate != NONE and row.study not in APART:
+            found[row.backbone, row.intermediate, row.target_task][row.how] += 1
+    total = sum(found.values(), Counter[str]())
+    if how is not None and how not in total:
+        known = ", ".join(sorted(filter(None, total)))
+        raise use_error(f"No record has the composition {how!r}.", f"Known: {known}." if known else "None is recorded.")
+    order = sorted(total, key=lambda name: (name != how, -total[name], name))
+    counts = {key: min(by, key=order.index) for key, by in found.items()}
+    several = {(counts[key], *sorted(by.keys() - {counts[key]})): None for key, by in found.items() if len(by) > 1}
+    told = [f"Of several compositions {kept} counts, not {', '.join(left)} (--how)." for kept, *left in several]
+
+    def keep(row: Row) -> bool:
+        return row.how == counts.get((row.backbone, row.intermediate, row.target_task), row.how)
+
+    return RecordTable(tuple(row for row in table.rows if row.study in APART or keep(row)), (*table.notes, *told))
+
+
 def pair(table: RecordTable) -> tuple[list[Pairs], list[str]]:
     """Pair every intermediate with the baseline of the same target, settings and seed.
 

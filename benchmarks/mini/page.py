@@ -16,7 +16,7 @@ from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.gain import Gain
 from adaptxfer.studies.generalise import generalise_study, split_tasks
 from adaptxfer.studies.metric import metric_study
-from adaptxfer.studies.pairs import APART
+from adaptxfer.studies.pairs import APART, one_composition
 from adaptxfer.studies.report import Report as StudyReport
 from adaptxfer.studies.table import NONE, RecordTable
 from adaptxfer.studies.views import interval_text, matrix_table, p_text
@@ -119,7 +119,8 @@ def costs(runs: Mapping[str, Run]) -> Table:
 def studies(table: RecordTable, resamples: int) -> Iterator[tuple[str, StudyReport | str]]:
     """The answers of the studies for every encoder and method, or why there is none."""
     for backbone, method in dict.fromkeys((row.backbone, row.method) for row in table.rows if row.study not in APART):
-        part = table.where(partial(lambda row, kind: (row.backbone, row.method) == kind, kind=(backbone, method)))
+        kind = (backbone, method)
+        part = one_composition(table.where(partial(lambda row, kind: (row.backbone, row.method) == kind, kind=kind)))
         asked: dict[str, Callable[[], StudyReport]] = {
             "metric": lambda part=part: metric_study(part),
             "generalise": lambda part=part: generalise_study(
