@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 OPTIONS = ("method", "batch_size", "learning_rate", "max_length", "dev_limit")
 SHOWN = ("logme", "h_score", "tokens", "text", "task", "alignment", "overlap", "variety")
 
+RISK = 0.1
+"""Probability of harm from which on advice names it."""
+
 Budget = Annotated[
     float | None, typer.Option(help="Try candidates in short trainings of so many tokens in all, e.g. 2e6.", min=1)
 ]
@@ -38,7 +41,8 @@ Evaluate = Annotated[
 def select(
     to: Annotated[str | None, typer.Option("--to", help="Target task to choose an intermediate task for.")] = None,
     from_: Annotated[
-        list[str] | None, typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method.")
+        list[str] | None,
+        typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method, but no shams."),
     ] = None,
     lang: Annotated[str | None, typer.Option("--lang", help="Choose for this language (default: all).")] = None,
     limit: Annotated[int, typer.Option(help="Examples and sentences to look at.", min=20)] = 500,
@@ -139,7 +143,10 @@ def _predicted(
     told = f"Take {best.intermediate}" if best.gain > 0 else "Take none: no intermediate is expected to gain anything"
     if best.gain > 0 and len(found) > 1 and best.gain - found[-1].gain < 0.005:
         told = "No candidate stands out"
-    return found, f"{told} ({best.gain:+.1f} points expected for {best.intermediate})." + ("" if best.reliable else few)
+    risk = f" It may do harm as well (P = {best.p_harm:.2f})." if best.gain > 0 and best.p_harm > RISK else ""
+    return found, f"{told} ({best.gain:+.1f} points expected for {best.intermediate}).{risk}" + (
+        "" if best.reliable else few
+    )
 
 
 def _records(sources: list[Path], ask: Ask) -> RecordTable:
@@ -207,9 +214,16 @@ def _bundles(source: list[str] | None, ask: Ask) -> list[Bundle]:
     from adaptxfer.runs.plan import bundle_folder
     from adaptxfer.runs.settings import model_name
     from adaptxfer.runs.store import RunStore
+    from adaptxfer.studies.collect import checkpoints
 
     found = RunStore(ask.runs).find_finished("intermediate", method=ask.method)
-    mine = [run.path for run in found if run.manifest["base_model"].get("id") == model_name(ask.model)]
+    shorter = checkpoints(found)  # trainings of the same module to fewer steps
+    base = model_name(ask.model)
+    mine = [
+        run.path
+        for run in found
+        if run.manifest["base_model"].get("id") == base and run.name not in shorter and not run.asked("sham")
+    ]
     paths = [bundle_folder(text, ask.runs) for text in source] if source else mine
     if not paths:
         told = f"There is no intermediate bundle for {ask.model} and --method {ask.method} in {ask.runs}."

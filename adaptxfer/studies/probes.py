@@ -180,7 +180,7 @@ class Probe:
         manifest = Run(bundle.folder).manifest
         if (tokens := manifest.get("training", {}).get("tokens")) is not None:
             values["tokens"] = float(tokens)
-        return Fit(bundle.task, manifest.get("seed", 0), len(labels), values | self._pair(bundle.task))
+        return Fit(bundle.called(), manifest.get("seed", 0), len(labels), values | self._pair(bundle.task))
 
     def _pair(self, name: str) -> dict[str, float]:
         """What the intermediate task's data says, if it is here."""

@@ -148,7 +148,7 @@ class Sampler:
                 room -= sum(map(len, sequences[-1]))
         masked = sum(len(part) for parts in sequences for part in parts)
         pairs = self._contrasted(draw) if self.contrast else np.zeros((0, 2), np.int64)
-        sequences += [self._framed([self.corpus.sentence(n)]) for n in pairs.T.ravel()]
+        sequences += [self._framed([self.corpus.sentence(n)]) for n in pairs.T.ravel().tolist()]
         lengths = np.array([sum(map(len, parts)) for parts in sequences])
         ids = np.concatenate([part for parts in sequences for part in parts]).astype(np.int64)
         return Batch(ids, borders(lengths), masked, pairs)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from adaptxfer.cli import main
+from adaptxfer.runs.store import RunStore
 from adaptxfer.studies.table import RecordTable, read_csv, write_csv
 from adaptxfer.studies.worlds import changed, simulate
 from tests.world import open_world
@@ -15,10 +16,10 @@ from tests.world import open_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, mini_dir):
-    """A world with two intermediate modules, and a target scored with and without one of them."""
+    """A world with two intermediate modules, a shorter training of one of them, and a sham."""
     with open_world(tmp_path_factory.mktemp("select"), mini_dir) as made:
-        for name in ("weather", "endings"):
-            assert main(["train-intermediate", name, *made.words(), "--no-progress"]) == 0
+        for words in (["weather"], ["endings"], ["weather", "--max-steps", "3"], ["weather", "--sham"]):
+            assert main(["train-intermediate", *made.words(), *words, "--no-progress"]) == 0
         yield made
 
 
@@ -37,6 +38,13 @@ def test_modules_are_ranked_and_saved(call, tmp_path) -> None:
     assert code == 0 and "Modules for names, best LogME first" in out and "No gains are predicted" in out
     table = read_csv(tmp_path / "s.csv")
     assert set(table.values("intermediate")) == {"none", "weather", "endings"} and "task" in table.values("metric")
+    assert sum(row.metric == "logme" for row in table.rows) == 3  # no sham, and of two lengths the longer one
+
+
+def test_a_sham_is_called_one(call, world) -> None:
+    (sham,) = [run.name for run in RunStore(world.root / "runs").find_finished("intermediate") if run.asked("sham")]
+    _, out, _ = call("--to", "names", "--limit", 24, "--from", sham, "--json")
+    assert {module["intermediate"] for module in json.loads(out)["modules"]} == {"none", "weather_sham"}
 
 
 def test_gains_are_predicted_from_records(call, world, tmp_path) -> None:
@@ -54,6 +62,8 @@ def test_gains_are_predicted_from_records(call, world, tmp_path) -> None:
     assert code == 0 and {item["intermediate"] for item in found["predictions"]} == {"weather", "endings"}
     assert all(item["n_units"] == 6 and item["low"] < item["gain"] < item["high"] for item in found["predictions"])
     assert found["advice"].startswith(("Take ", "No candidate stands out"))
+    best = found["predictions"][0]
+    assert ("It may do harm" in found["advice"]) == (best["gain"] > 0 and best["p_harm"] > 0.1)
     few = read_csv(tmp_path / "r.csv").where(lambda row: row.target_task in ("t01", "t02", "t03"))
     write_csv(tmp_path / "few.csv", RecordTable(few.rows))
     _, out, _ = call("--to", "names", "--limit", 24, "--records", tmp_path / "few.csv")

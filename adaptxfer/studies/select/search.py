@@ -86,7 +86,7 @@ class Search:
             left = [found[i][0] for i in order[: (len(order) + 1) // 2]]
             for place, i in enumerate(order):
                 bundle, score, tokens = found[i]
-                name, folder = (bundle.task, bundle.folder.name) if bundle else (NONE, "")
+                name, folder = (bundle.called(), bundle.folder.name) if bundle else (NONE, "")
                 yield Tried(number, name, folder, score, plan.steps, tokens, place < len(left))
 
     def _score(self, bundle: Bundle | None, steps: int) -> tuple[float | None, int]:
