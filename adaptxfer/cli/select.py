@@ -28,6 +28,10 @@ SHOWN = ("logme", "h_score", "tokens", "text", "task", "alignment", "overlap", "
 RISK = 0.1
 """Probability of harm from which on advice names it."""
 
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method, but no shams."),
+]
 Budget = Annotated[
     float | None, typer.Option(help="Try candidates in short trainings of so many tokens in all, e.g. 2e6.", min=1)
 ]
@@ -40,10 +44,7 @@ Evaluate = Annotated[
 @takes(FIRST, {name: TRAINING[name] for name in OPTIONS})
 def select(
     to: Annotated[str | None, typer.Option("--to", help="Target task to choose an intermediate task for.")] = None,
-    from_: Annotated[
-        list[str] | None,
-        typer.Option("--from", help="Bundle or run; repeat. Default: all of model and method, but no shams."),
-    ] = None,
+    from_: From = None,
     lang: Annotated[str | None, typer.Option("--lang", help="Choose for this language (default: all).")] = None,
     limit: Annotated[int, typer.Option(help="Examples and sentences to look at.", min=20)] = 500,
     parallel: Annotated[
