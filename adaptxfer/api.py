@@ -25,11 +25,11 @@ from adaptxfer.runs.evaluate import run_evaluation
 from adaptxfer.runs.merge import KIND as MERGED
 from adaptxfer.runs.merge import MergeStage, plan_merge, run_merge
 from adaptxfer.runs.plan import bundle_folder, find_task, plan_evaluation, plan_intermediate, plan_separately
-from adaptxfer.runs.records import Comparison, Record, compare, read_record
+from adaptxfer.runs.records import Comparison, Record, compare, intermediates_of, read_record
 from adaptxfer.runs.run import Run
 from adaptxfer.runs.settings import Ask
 from adaptxfer.runs.stage import Mixture
-from adaptxfer.runs.store import FOLDER, RunStore
+from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.tables import comparison_document, domain_table, gain_table, scores_table
 from adaptxfer.runs.together import bundles_of, run_together
 from adaptxfer.runs.train import run_training
@@ -252,7 +252,7 @@ def evaluate(
     held = options.get("base_precision") or run.asked("base_precision")
     ask = make_ask(**{**options, "method": found.method, "base_precision": held})
     task = find_task(on, ask, "target")
-    how, intermediates = str(run.asked("how") or "none"), _intermediates(run)
+    how, intermediates = str(run.asked("how") or "none"), list(intermediates_of(run))
     if run.manifest.get("kind") == MERGED:
         intermediates = [found.called()]
     if task.kind != "retrieve":
@@ -325,12 +325,6 @@ def base_place(bundle: Bundle) -> str:
             "Give that folder with --model.",
         )
     return base.id
-
-
-def _intermediates(run: Run) -> list[str]:
-    """Names of the intermediate tasks below a trained run, from the names of its parents' folders."""
-    folders = [FOLDER.fullmatch(name) for name in run.manifest.get("parents", ())]
-    return [found[2] for found in folders if found]
 
 
 def load_bundle(folder: str | Path) -> Bundle:

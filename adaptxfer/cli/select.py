@@ -144,10 +144,10 @@ def _predicted(
     told = f"Take {best.intermediate}" if best.gain > 0 else "Take none: no intermediate is expected to gain anything"
     if best.gain > 0 and len(found) > 1 and best.gain - found[-1].gain < 0.005:
         told = "No candidate stands out"
-    risk = f" It may do harm as well (P = {best.p_harm:.2f})." if best.gain > 0 and best.p_harm > RISK else ""
-    return found, f"{told} ({best.gain:+.1f} points expected for {best.intermediate}).{risk}" + (
-        "" if best.reliable else few
-    )
+    told += f" ({best.gain:+.1f} points expected for {best.intermediate})."
+    if best.gain > 0 and best.p_harm > RISK:
+        told += f" It may do harm as well (P = {best.p_harm:.2f})."
+    return found, told + ("" if best.reliable else few)
 
 
 def _records(sources: list[Path], ask: Ask) -> RecordTable:
@@ -237,15 +237,12 @@ def _evaluate_selectors(
 ) -> None:
     from adaptxfer.runs.settings import model_name
     from adaptxfer.studies.collect import read_table
-    from adaptxfer.studies.pairs import choose, one_composition
+    from adaptxfer.studies.pairs import one_kind
     from adaptxfer.studies.selection import FEW, evaluate_selectors
     from adaptxfer.studies.table import join_tables
 
     table = join_tables([read_table(source) for source in sources])
-    one = choose(table, model and model_name(model), method).rows[0]
-    table = one_composition(
-        table.where(lambda row: row.backbone in (one.backbone, "") and row.method in (one.method, ""))
-    )
+    table = one_kind(table, model and model_name(model), method)
     scores = evaluate_selectors(table, always, language)
     if not any(score.name == f"always {always}" for score in scores):
         console().note(f"Not every target has a gain of {always}: taking it always is not judged (--always NAME).")

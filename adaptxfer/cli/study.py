@@ -69,27 +69,13 @@ class Asked:
     def table(self, several_models: bool = False) -> RecordTable:
         """The records of one base model, method and composition; rows that are no scores on targets stay."""
         from adaptxfer.studies.collect import read_table
-        from adaptxfer.studies.pairs import APART, one_composition
-        from adaptxfer.studies.table import join_tables, only_value
+        from adaptxfer.studies.pairs import one_kind
+        from adaptxfer.studies.table import join_tables
 
         table = join_tables([read_table(source) for source in self.sources])
-
-        last = self.study != "metric"  # the others look at finished modules alone
-
-        def keep(row: Any) -> bool:
-            fits = self.model in (None, row.backbone) and self.method in (None, row.method)
-            return fits and not (last and row.intermediate_checkpoint)
-
-        if not any(keep(row) for row in table.rows):
-            raise use_error("No record fits.", "Check --model and --method.")
-        table = table.where(keep)
-        scored = [row for row in table.rows if row.study not in APART]
-        if scored:
-            targets = table.where(lambda row: row.study not in APART)
-            only_value(targets, "method", "--method")
-            if not several_models:
-                only_value(targets, "backbone", "--model")
-        return one_composition(table, self.how)
+        if self.study != "metric":  # the others look at finished modules alone
+            table = table.where(lambda row: not row.intermediate_checkpoint)
+        return one_kind(table, self.model, self.method, self.how, several_models)
 
     def answer(self, report: Report) -> None:
         """Print a report, and write it down where it was asked for."""

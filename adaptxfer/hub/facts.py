@@ -12,7 +12,7 @@ from adaptxfer.hub.text import command
 from adaptxfer.modules.bundle import Bundle
 from adaptxfer.modules.recipe import WAYS
 from adaptxfer.runs.run import Run
-from adaptxfer.runs.store import FOLDER
+from adaptxfer.runs.store import middle_of
 from adaptxfer.tasks.find import load_task
 from adaptxfer.tasks.spec import TaskSpec
 
@@ -52,8 +52,7 @@ class Facts:
     def intermediates(self) -> list[str]:
         """Intermediate tasks of the modules below, by the names of their folders."""
         asked = self.run.asked("intermediates")
-        names = [str(name) for name in asked] if isinstance(asked, list) else []
-        return [found[2] if (found := FOLDER.fullmatch(name)) else name for name in names]
+        return [middle_of(str(name)) for name in asked] if isinstance(asked, list) else []
 
     @property
     def recipe(self) -> str | None:

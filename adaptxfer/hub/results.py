@@ -9,7 +9,7 @@ from typing import Any
 from adaptxfer.errors import AdaptxferError
 from adaptxfer.runs.records import Points, Record, read_record, seed_summary
 from adaptxfer.runs.run import Run
-from adaptxfer.runs.store import FOLDER, RunStore
+from adaptxfer.runs.store import RunStore, middle_of
 
 _SAME = ("task", "languages", "split", "layers", "limit", "max_length")
 
@@ -82,5 +82,5 @@ def _apart_from_seed(run: Run) -> tuple[Any, ...]:
     request = {key: run.asked(key) for key in run.manifest["request"]}
     names = request.get("intermediates")
     if isinstance(names, list):  # folder names hold a hash of the seed
-        request["intermediates"] = [match[2] if (match := FOLDER.fullmatch(str(name))) else name for name in names]
+        request["intermediates"] = [middle_of(str(name)) for name in names]
     return request, run.manifest["base_model"], run.manifest["data"], run.manifest["name"]

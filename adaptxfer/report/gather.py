@@ -84,7 +84,7 @@ def gather(sources: Sequence[Path], resamples: int = 10_000, seed: int = 0, rele
     table = join_tables([read_table(source) for source in sources])
     runs = [run for source in sources if source.is_dir() for run in RunStore(source).list()]
     rows = [row for row in table.rows if row.study not in APART and row.slice == WHOLE]
-    gains, notes = _gains(table, resamples, seed, relevant)
+    gains, notes = gains_of(table, resamples, seed, relevant)
     return Report(
         title=f"Transfer report: {', '.join(source.name or str(source) for source in sources)}",
         banner=table.banner(),
@@ -99,7 +99,10 @@ def gather(sources: Sequence[Path], resamples: int = 10_000, seed: int = 0, rele
     )
 
 
-def _gains(table: RecordTable, resamples: int, seed: int, relevant: float) -> tuple[tuple[Gains, ...], list[str]]:
+def gains_of(
+    table: RecordTable, resamples: int = 10_000, seed: int = 0, relevant: float = 1.0
+) -> tuple[tuple[Gains, ...], list[str]]:
+    """The gains of each base model and method, and notes; arguments as for `gather`."""
     found, notes = [], []
     kinds = dict.fromkeys((row.backbone, row.method) for row in table.rows if row.study not in APART)
     for backbone, method in kinds:

@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptxfer.errors import data_error, use_error
 from adaptxfer.runs.run import Run
-from adaptxfer.runs.store import FOLDER
+from adaptxfer.runs.store import middle_of
 
 MEAN, ZERO_SHOT = "mean", "mean zero-shot"
 """Names of the two summary rows."""
@@ -100,11 +100,9 @@ def intermediates_of(run: Run) -> tuple[str, ...]:
     evaluation for tasks.
     """
     asked = run.asked("intermediates")
-    names = asked if isinstance(asked, list) else run.manifest.get("parents", ())
-    found = [(FOLDER.fullmatch(str(name)), str(name)) for name in names]
-    if isinstance(asked, list):
-        return tuple(folder[2] if folder else name for folder, name in found)
-    return tuple(folder[2] for folder, _ in found if folder and folder[1] == "intermediate")
+    if not isinstance(asked, list):
+        asked = [name for name in run.manifest.get("parents", ()) if name.startswith("intermediate-")]
+    return tuple(middle_of(str(name)) for name in asked)
 
 
 @dataclass(frozen=True)

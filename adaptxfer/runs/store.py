@@ -22,6 +22,12 @@ PULLED, FROM_HUB = "pulled", "hub"
 FOLDER = re.compile(rf"({'|'.join(KINDS)})-([A-Za-z0-9_-]+)-([0-9a-f]{{8}})")
 
 
+def middle_of(folder: str) -> str:
+    """What a run is called, from the name of its folder; any other name as it is."""
+    found = FOLDER.fullmatch(folder)
+    return found[2] if found else folder
+
+
 class RunStore:
     """The runs under ``root``, one folder ``<kind>-<name>-<hash8>`` each."""
 

@@ -77,6 +77,37 @@ def choose(table: RecordTable, backbone: str | None = None, method: str | None =
     return kept
 
 
+def one_kind(
+    table: RecordTable,
+    backbone: str | None = None,
+    method: str | None = None,
+    how: str | None = None,
+    several_models: bool = False,
+) -> RecordTable:
+    """The records of one base model, method and composition; rows that are no scores on targets stay.
+
+    Args:
+        table: records.
+        backbone: the base model; None if there is one alone.
+        method: the same for methods.
+        how: as for `one_composition`.
+        several_models: keep those of all base models.
+
+    Raises:
+        AdaptxferError: if the table holds several and none was chosen, or nothing is left.
+    """
+    fits = [row for row in table.rows if backbone in (None, row.backbone) and method in (None, row.method)]
+    if not fits:
+        raise use_error("No record fits.", "Check --model and --method.")
+    kept = RecordTable(tuple(fits), table.notes)
+    if any(row.study not in APART for row in fits):
+        scored = kept.where(lambda row: row.study not in APART)
+        only_value(scored, "method", "--method")
+        if not several_models:
+            only_value(scored, "backbone", "--model")
+    return one_composition(kept, how)
+
+
 def one_composition(table: RecordTable, how: str | None = None) -> RecordTable:
     """The table with one composition of each intermediate on each target, so that no module counts as two units.
 

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 from adaptxfer.console import Cell, Table
 from adaptxfer.errors import AdaptxferError
-from adaptxfer.report.gather import Report
+from adaptxfer.report.gather import Gains, Report
 from adaptxfer.runs.run import Run
 from adaptxfer.studies.domain import domain_study
 from adaptxfer.studies.gain import Gain
@@ -27,10 +27,10 @@ HEADLINE = ("mnli", "snli", "squad_v1", "mnli_sham")
 NUMBERS = ("without", "gain", "95 %", "corrected p", "seeds")
 
 
-def headline(report: Report) -> Table:
+def headline(of: Sequence[Gains]) -> Table:
     """Retrieval after NLI and question answering, and after the control, against none."""
     found: list[list[Cell]] = []
-    for gains in report.gains:
+    for gains in of:
         rows = [g for g in gains.matrix.cells if g.target in RETRIEVAL and _named(g) in HEADLINE]
         rows.sort(key=lambda gain: (RETRIEVAL.index(gain.target), HEADLINE.index(_named(gain))))
         found += [_row(gains.title, gain) for gain in rows]
@@ -138,10 +138,11 @@ def studies(table: RecordTable, resamples: int) -> Iterator[tuple[str, StudyRepo
                 yield title, f"{error.message} {error.hint}".strip()
 
 
-def page(report: Report, runs: Mapping[str, Run], left: Table, resamples: int, told: str = "") -> str:
+def page(first: Table, report: Report, runs: Mapping[str, Run], left: Table, resamples: int, told: str = "") -> str:
     """All of it as Markdown.
 
     Args:
+        first: the headline.
         report: gains and scores.
         runs: the finished runs by name.
         left: how far the plans are.
@@ -149,7 +150,7 @@ def page(report: Report, runs: Mapping[str, Run], left: Table, resamples: int, t
         told: what must be said first.
     """
     parts = ["# Intermediate tasks in miniature\n", told and f"**{told}**\n"]
-    parts += [headline(report).to_markdown(), by_layer(runs).to_markdown(), learnt(runs).to_markdown()]
+    parts += [first.to_markdown(), by_layer(runs).to_markdown(), learnt(runs).to_markdown()]
     for gains in report.gains:
         parts += [f"## {gains.title}\n", matrix_table(gains.matrix).to_markdown(), gains.table.to_markdown()]
     parts.append("## Studies\n")

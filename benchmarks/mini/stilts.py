@@ -21,7 +21,7 @@ from adaptxfer.console import Cell, Table, console
 from adaptxfer.encoder.load import locate
 from adaptxfer.errors import INTERRUPTED, AdaptxferError, use_error
 from adaptxfer.files import write_text
-from adaptxfer.report.gather import gather
+from adaptxfer.report.gather import gains_of, gather
 from adaptxfer.report.write import write_report
 from adaptxfer.runs.engines.drive import drive
 from adaptxfer.runs.engines.local import LocalEngine, visible_gpus
@@ -104,21 +104,27 @@ def carry_out(wanted: Wanted) -> int:
 def analyse(wanted: Wanted, out: Path) -> Table:
     """Write ``stilts.md``, the full report and its tables; the headline as a table.
 
+    The headline is of the runs of the first plan alone: the variance between seeds is pooled over all cells, so runs of
+    other plans would move its intervals.
+
     Raises:
         AdaptxferError: if nothing is scored yet.
     """
     report, runs = gather([wanted.runs], wanted.resamples), dict[str, Run]()
     plans: list[list[Cell]] = []
+    first = set[str]()
     for path in wanted.plans:
         states = Survey(wanted.grid(path)).states.values()
         done = [state.run for state in states if state.finished]
         plans.append([path.stem, len(states), len(done)])
         runs |= {name: Run(wanted.runs / name) for name in done}
+        first = first or set(done)
     left = Table("Plans", ["plan", ("stages", "right"), ("finished", "right")], plans)
     told = "Cut down to try it out: the numbers mean nothing." if wanted.quick else ""
-    write_text(out / "stilts.md", page(report, runs, left, wanted.resamples, told))
+    table = headline(gains_of(report.records.where(lambda row: row.run in first), wanted.resamples)[0])
+    write_text(out / "stilts.md", page(table, report, runs, left, wanted.resamples, told))
     write_report(report, out, ("html", "csv"))
-    return headline(report)
+    return table
 
 
 def main() -> None:
