@@ -104,8 +104,8 @@ def carry_out(wanted: Wanted) -> int:
 def analyse(wanted: Wanted, out: Path) -> Table:
     """Write ``stilts.md``, the full report and its tables; the headline as a table.
 
-    The headline is of the runs of the first plan alone: the variance between seeds is pooled over all cells, so runs of
-    other plans would move its intervals.
+    The headline is of the first plan with finished runs, and of those alone: the variance between seeds is pooled over
+    all cells, so runs of other plans would move its intervals.
 
     Raises:
         AdaptxferError: if nothing is scored yet.
