@@ -15,7 +15,7 @@ CAVEAT = """\
 What this shows: the whole path works on this machine, from English sentence pairs to a small target task scored in
 languages without training data. What it cannot show: anything about XLM-R Large or about published benchmarks. The
 encoder has a few million weights, the sample tasks are simple sentences written for this purpose, and a gain smaller
-than its deviation says nothing: it changes with the number of threads."""
+than its deviation says nothing: rounding moves it, on another processor or with more threads."""
 
 
 def quickstart(runs: str | Path) -> None:

@@ -1,6 +1,6 @@
 """Writes the measured parts of README.md, so that no figure in it is typed by hand.
 
-    adaptxfer quickstart --json > quickstart.json
+    OMP_NUM_THREADS=1 adaptxfer quickstart --json > quickstart.json
     python -m benchmarks.readme quickstart.json      # both parts
     python -m benchmarks.readme                      # the speed tables alone
     python -m benchmarks.readme --check              # fail if README.md is not what would be written
@@ -36,7 +36,11 @@ def gains(document: dict[str, Any]) -> str:
     lines += [f"| {name} | {_points(row['baseline'])} | {_points(row['with'])} | {_points(row['gain'], '+')} |"
               for name, row in rows.items()]  # fmt: skip
     seeds = ", ".join(map(str, gain["seeds"]))
-    return "\n".join([*lines, "", f"Accuracy in points, mean ± standard deviation over seeds {seeds}."])
+    caption = (
+        f"Accuracy in points, mean ± standard deviation over seeds {seeds}, above one module. Rounding\n"
+        "differs with the processor and the number of threads, so on another machine the gains move by some points."
+    )
+    return "\n".join([*lines, "", caption])
 
 
 def _points(points: dict[str, Any], sign: str = "") -> str:
