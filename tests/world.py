@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adaptxfer.files import file_hash
 from tests.tiny import save_tiny
 
 TASKS = {
@@ -166,6 +167,6 @@ def no_training(*given: Any, **named: Any) -> Any:
     raise AssertionError("this must not train")
 
 
-def weights(folder: Path) -> dict[str, bytes]:
-    """Every weight file of a bundle."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.safetensors")}
+def weights(folder: Path) -> dict[str, str]:
+    """The hash of every weight file in a folder of runs or of a bundle, checkpoints included."""
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in folder.rglob("*.safetensors")}

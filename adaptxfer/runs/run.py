@@ -22,6 +22,8 @@ from adaptxfer.runs.lock import Lock, is_held, now
 from adaptxfer.runs.scores import check_scores
 
 SCHEMA = 1
+CHECKPOINT = "checkpoint"
+"""Folder of a run that is not finished, from which its training continues."""
 STATUSES = ("new", "running", "interrupted", "failed", "finished", "unreadable")
 FIELDS = {
     **dict.fromkeys(("kind", "name", "hash", "status"), str),
@@ -133,12 +135,19 @@ class OpenRun(Run):
             self.close()
 
     def close(self) -> None:
-        """Release the lock without changing the status; a folder in which nothing was written goes with it."""
-        with suppress(OSError):  # somebody else may be waiting for it
-            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
-                (self.path / LOCK).unlink()
-                self.path.rmdir()
-        self._lock.release()
+        """Release the lock without changing the status; a folder in which nothing was written goes with it.
+
+        So does the checkpoint of a finished run, if its process ended before it was gone.
+        """
+        try:
+            if self.status == "finished":
+                self._remove_checkpoint()
+            with suppress(OSError):  # somebody else may be waiting for it
+                if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
+        finally:
+            self._lock.release()
 
     def start(
         self,
@@ -187,8 +196,9 @@ class OpenRun(Run):
         self._save({**self.manifest, **fields})
 
     def finish(self, manifest_updates: Mapping[str, Any] | None = None) -> None:
-        """Mark the run as finished; everything else must be written before."""
+        """Mark the run as finished, everything else being written; nothing continues it, so its checkpoint goes."""
         self._end("finished", {**(manifest_updates or {}), "finished": now(), "error": None})
+        self._remove_checkpoint()
 
     def interrupt(self) -> None:
         """Mark the run as stopped; the same request continues it."""
@@ -238,9 +248,11 @@ class OpenRun(Run):
         with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
             handle.writelines(_line(row) for row in rows)
 
-    def remove_checkpoint(self) -> None:
-        """Remove ``checkpoint/`` if there is one."""
-        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+    def _remove_checkpoint(self) -> None:
+        try:
+            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+        finally:  # Ctrl-C may have cut it short
+            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
 
 
 class FollowedRun(OpenRun):
@@ -265,8 +277,8 @@ class FollowedRun(OpenRun):
     def _write_lines(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         pass
 
-    def remove_checkpoint(self) -> None:
-        """Nothing: the first process writes."""
+    def _remove_checkpoint(self) -> None:
+        pass
 
 
 def read_manifest(path: Path) -> Manifest:

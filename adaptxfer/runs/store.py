@@ -6,15 +6,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from adaptxfer import ranks
-from adaptxfer.errors import data_error, nearest, use_error
+from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
 from adaptxfer.files import check_name, remove_temporaries, write_error
 from adaptxfer.runs.lock import NAME as LOCK
 from adaptxfer.runs.lock import Lock, is_held
-from adaptxfer.runs.run import FollowedRun, OpenRun, Run
+from adaptxfer.runs.run import CHECKPOINT, FollowedRun, OpenRun, Run
 
 KINDS = ("intermediate", "target", "evaluate", "merged")
 PULLED, FROM_HUB = "pulled", "hub"
@@ -47,9 +48,19 @@ class RunStore:
         return self.root / f"{kind}-{check_name(name, 'Run name')}-{hash8}"
 
     def look(self, kind: str, name: str, hash8: str) -> Run | None:
-        """The run of a stage for reading, without a lock; None if its folder does not exist."""
+        """The run of a stage for reading; None if its folder does not exist.
+
+        A process that is killed right after its run was finished leaves the checkpoint, and nobody would open that run
+        again: it is removed here, if nobody holds the run now and we may.
+        """
         path = self.folder(kind, name, hash8)
-        return Run(path) if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        run = Run(path)
+        if run.status == "finished" and (path / CHECKPOINT).is_dir():
+            with suppress(AdaptxferError):
+                self._open(path, run.manifest, fresh=False).close()
+        return run
 
     def is_finished(self, kind: str, name: str, hash8: str) -> bool:
         """Whether the run of a stage is there as a whole."""

@@ -14,7 +14,7 @@ from adaptxfer.encoder.together import twin
 from adaptxfer.errors import AdaptxferError, use_error
 from adaptxfer.kernels.dispatch import check_machine, using
 from adaptxfer.modules.bundle import Bundle, read_bundle
-from adaptxfer.runs.run import OpenRun
+from adaptxfer.runs.run import CHECKPOINT, OpenRun
 from adaptxfer.runs.stage import TrainStage, model_identity
 from adaptxfer.runs.store import RunStore
 from adaptxfer.runs.train import Ready, finish, prepare, reporter
@@ -160,7 +160,7 @@ def _note_company(runs: Sequence[OpenRun]) -> None:
 
 def _part(ready: Ready, bar: _Common) -> Part:
     report = reporter(ready.run, bar)
-    return Part(ready.model, ready.trained, ready.steps, ready.options, ready.run.path / "checkpoint", ready.dev,
+    return Part(ready.model, ready.trained, ready.steps, ready.options, ready.run.path / CHECKPOINT, ready.dev,
                 report, ready.chance)  # fmt: skip
 
 

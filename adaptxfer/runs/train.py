@@ -24,7 +24,7 @@ from adaptxfer.runs.data import MLM, DevScore, prepare_data
 from adaptxfer.runs.memory import peak_memory
 from adaptxfer.runs.plan import module_names
 from adaptxfer.runs.quiet import quiet_libraries
-from adaptxfer.runs.run import OpenRun
+from adaptxfer.runs.run import CHECKPOINT, OpenRun
 from adaptxfer.runs.stage import TrainStage
 from adaptxfer.runs.store import RunStore
 from adaptxfer.training import Steps, TrainingOptions, TrainingResult, train
@@ -73,7 +73,7 @@ def _train(stage: TrainStage, run: OpenRun) -> Bundle:
     ready = prepare(stage, run, encoder)
     with console().progress(len(ready.steps), stage.name) as bar:
         result = train(
-            ready.model, ready.trained, ready.steps, ready.options, run.path / "checkpoint", ready.dev,
+            ready.model, ready.trained, ready.steps, ready.options, run.path / CHECKPOINT, ready.dev,
             reporter(run, bar), ready.chance,
         )  # fmt: skip
     return finish(ready, result)
@@ -187,7 +187,7 @@ def _in_one_piece(ready: Ready, result: TrainingResult) -> AdaptedModel:
         return ready.model
     model = build_model(stage, load_encoder(stage.ask.model, stage.ask.revision))
     trained = model.set_trainable(*trained_parts(stage.how, stage.tree, stage.module))
-    load_into(trained, best_path(ready.run.path / "checkpoint", result.best_step or 0))
+    load_into(trained, best_path(ready.run.path / CHECKPOINT, result.best_step or 0))
     return model
 
 
@@ -206,7 +206,6 @@ def finish(ready: Ready, result: TrainingResult) -> Bundle:
                      "seconds": round(result.seconds, 2), "tokens": result.tokens, "evaluations": result.evaluations,
                      "processes": ranks.size(), **peak_memory()},
     })  # fmt: skip
-    run.remove_checkpoint()
     return bundle
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from adaptxfer.errors import INTERRUPTED, AdaptxferError
 from adaptxfer.runs.lock import is_held, read_owner
+from adaptxfer.runs.run import Run
 from adaptxfer.runs.store import RunStore
 
 REQUEST = {"method": {"value": "lora", "from": "--method"}, "task": {"value": "xnli", "from": "command"}}
@@ -69,8 +71,8 @@ def test_life_of_a_run(store: RunStore) -> None:
         run.write_scores(SCORES)
         run.write_predictions("sw", [{"id": "1", "right": True}, {"id": "2\u2028", "right": False}])
         (run.path / "checkpoint").mkdir()
-        run.remove_checkpoint()
         run.finish({"steps": 10})
+        assert not (run.path / "checkpoint").exists()
     again = store.look("target", "xnli", "0123abcd")
     assert again.status == "finished"
     manifest = again.manifest
@@ -82,8 +84,47 @@ def test_life_of_a_run(store: RunStore) -> None:
     assert again.read_scores() == SCORES
     assert again.predicted() == ["sw"]
     assert again.read_predictions("sw")[1] == {"id": "2\u2028", "right": False}
-    assert not (run.path / "checkpoint").exists()
     assert not is_held(run.path)
+
+
+def leave_checkpoint(run: Run) -> Path:
+    """Write a checkpoint into a run; the folder."""
+    path = run.path / "checkpoint" / "step-00000001"
+    path.mkdir(parents=True)
+    (path / "weights.safetensors").write_bytes(b"0" * 100)
+    return run.path / "checkpoint"
+
+
+def test_a_checkpoint_that_outlived_its_run_is_removed_when_somebody_looks(store: RunStore) -> None:
+    """A process may be killed between the two."""
+    finished(store, "target", "x", "00000000")
+    left = leave_checkpoint(store.look("target", "x", "00000000"))
+    with store.open("target", "x", "00000000"):
+        assert store.look("target", "x", "00000000").status == "finished" and left.exists(), "its holder sees to it"
+    assert not left.exists()
+    leave_checkpoint(store.look("target", "x", "00000000"))
+    assert store.is_finished("target", "x", "00000000") and not left.exists()
+    with store.open("target", "y", "00000000") as run:
+        run.start(REQUEST, seed=1)
+        left = leave_checkpoint(run)
+    assert store.look("target", "y", "00000000").status == "interrupted" and left.exists(), "that one is needed"
+
+
+def test_ctrl_c_at_the_very_end_leaves_no_checkpoint(store: RunStore, monkeypatch) -> None:
+    remove, calls = shutil.rmtree, []
+
+    def interrupted(path: Path, **given: bool) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        remove(path, **given)
+
+    with pytest.raises(KeyboardInterrupt), store.open("target", "x", "00000000") as run:
+        run.start(REQUEST, seed=1)
+        left = leave_checkpoint(run)
+        monkeypatch.setattr("adaptxfer.runs.run.shutil.rmtree", interrupted)
+        run.finish()
+    assert run.status == "finished" and left in calls and not left.exists()
 
 
 def test_finished_run_is_not_started_again(store: RunStore) -> None:

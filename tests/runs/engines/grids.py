@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adaptxfer.files import file_hash
 from adaptxfer.runs.grid import Grid, expand
 from adaptxfer.runs.gridfile import read_grid
 from adaptxfer.runs.settings import Ask
@@ -84,12 +85,12 @@ class Shell:
 
 
 def results(runs: Path) -> dict[str, Any]:
-    """Everything that a grid is for, by run: weights, predictions and scores."""
+    """Everything that a grid is for, by run: hashes of weights, predictions and scores."""
     found = {}
     for run in RunStore(runs).list():
         assert run.status == "finished", run.name
         files = [*run.path.glob("predictions/[!.]*"), *run.path.glob("scores.json")]  # no torn temporary ones
-        found[run.name] = weights(run.path) | {path.name: path.read_bytes() for path in files}
+        found[run.name] = weights(run.path) | {path.name: file_hash(path) for path in files}
     return found
 
 
