@@ -51,6 +51,7 @@ class Console:
         self.mode = mode or ("rich" if self._can_draw() else "plain")
         self._answered = self._lines = False
         self._bars: RichBars | PlainBars | None = None
+        self._waiting: Any = None  # the screen on which something is waited for
 
     def _can_draw(self) -> bool:
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -140,6 +141,21 @@ class Console:
             if bars.close():
                 self._bars = None
 
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """On a terminal: what keeps it quiet, until that is over. Nothing elsewhere, nor while there is a bar."""
+        if self.mode != "rich" or self._bars is not None or self._waiting is not None:
+            yield
+            return
+        from rich.text import Text
+
+        self._waiting = self._rich(self.err)
+        try:
+            with self._waiting.status(Text(clean(text))):
+                yield
+        finally:
+            self._waiting = None
+
     def width(self, stream: TextIO | None) -> int:
         """Columns to draw in: the terminal's, or plenty if nobody looks at it."""
         if self._width:
@@ -167,7 +183,7 @@ class Console:
         from rich.text import Text
 
         bars = self._bars
-        screen = bars.screen if isinstance(bars, RichBars) else self._rich(self.err)
+        screen = bars.screen if isinstance(bars, RichBars) else self._waiting or self._rich(self.err)
         screen.print(Text(text, style=style), soft_wrap=True)
 
     def _rich(self, stream: TextIO | None) -> Any:

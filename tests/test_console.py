@@ -270,6 +270,24 @@ def test_rich_progress_shows_loss_speed_and_notes() -> None:
     assert "again" in said(screen)
 
 
+def test_waiting_shows_on_a_quiet_terminal_alone() -> None:
+    screen = make("rich", terminal=True, width=100)
+    with screen.waiting("Loading [mini]"), screen.waiting("not this one"):
+        screen.note("a note")
+    text = said(screen)
+    assert "Loading [mini]" in text and "a note" in text and "not this one" not in text
+    with screen.progress(2, "dev") as bar, screen.waiting("nor this one"):
+        bar.update(2)
+    with pytest.raises(KeyboardInterrupt), screen.waiting("again"):
+        raise KeyboardInterrupt
+    assert "nor this one" not in said(screen) and "again" in said(screen)
+    for mode in ("plain", "json"):
+        quiet = make(mode)
+        with quiet.waiting("Loading"):
+            pass
+        assert shown(quiet) == said(quiet) == ""
+
+
 def test_parts_of_a_bar_come_and_go() -> None:
     screen = make("rich", terminal=True, width=100)
     with screen.progress(3, "grid") as bar:

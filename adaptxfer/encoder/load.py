@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptxfer.console import console
 from adaptxfer.embedded import encoder_dir
 from adaptxfer.encoder.held import hold
 from adaptxfer.errors import data_error, use_error
@@ -201,13 +202,31 @@ def load_encoder(model: str, revision: str | None = None, precision: str = "fp32
     Raises:
         AdaptxferError: if it cannot be found, is not safe, or lacks weights.
     """
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
     folder, name, commit = locate(model, revision)
     config = check_config(folder)
     if not list(folder.glob("*.safetensors")):
         raise data_error(f"{name} has no safetensors weights.", "Convert it; pickle files are never loaded.")
+    with console().waiting(f"Loading {name}"):  # seconds, for the imports of torch and transformers alone
+        network, tokenizer = _read(folder, name)
+    network.config._name_or_path = name  # recorded by adapters and peft: no path of this machine
+    network.name_or_path = name
+    base = BaseModel(
+        name,
+        commit,
+        fingerprint(network),
+        config["model_type"],
+        network.config.num_hidden_layers,
+        network.config.hidden_size,
+    )
+    hold(network, precision)
+    return Encoder(network, tokenizer, base, read_hints(folder))
+
+
+def _read(folder: Path, name: str) -> tuple[Any, Any]:
+    """The network in float32 and its tokenizer."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
     try:
         network, info = AutoModel.from_pretrained(
             folder,
@@ -225,18 +244,7 @@ def load_encoder(model: str, revision: str | None = None, precision: str = "fp32
     if info["missing_keys"] or info["mismatched_keys"]:
         missing = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
         raise data_error(f"{name} lacks {len(missing)} weights of its architecture, e.g. {missing[0]}.")
-    network.config._name_or_path = name  # recorded by adapters and peft: no path of this machine
-    network.name_or_path = name
-    base = BaseModel(
-        name,
-        commit,
-        fingerprint(network),
-        config["model_type"],
-        network.config.num_hidden_layers,
-        network.config.hidden_size,
-    )
-    hold(network, precision)
-    return Encoder(network, tokenizer, base, read_hints(folder))
+    return network, tokenizer
 
 
 def body_parameters(network: nn.Module) -> int:

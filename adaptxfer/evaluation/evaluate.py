@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from adaptxfer.console import console
 from adaptxfer.data.cache import cached_features
 from adaptxfer.data.features import Features
 from adaptxfer.errors import AdaptxferError, data_error, nearest, use_error
@@ -57,7 +58,8 @@ def features_of(spec: TaskSpec, examples: Sequence[Example], setting: Setting, t
     limit = min(setting.max_length or spec.text.max_length, spec.text.max_length)
     # a base model that takes shorter sequences gets windows that overlap by half: the task's step would leave gaps
     text = spec.text if limit == spec.text.max_length else replace(spec.text, stride=max(1, limit // 2))
-    return cached_features(spec.kind, examples, setting.tokenizer, text, spec.labels, training, limit)
+    with console().waiting(f"{spec.name}: encoding {len(examples):,} examples"):
+        return cached_features(spec.kind, examples, setting.tokenizer, text, spec.labels, training, limit)
 
 
 def has_labels(examples: Sequence[Example]) -> bool:
