@@ -168,5 +168,5 @@ def no_training(*given: Any, **named: Any) -> Any:
 
 
 def weights(folder: Path) -> dict[str, str]:
-    """The hash of every weight file in a folder of runs or of a bundle, checkpoints included."""
+    """The hash of every weight file in a run folder, checkpoints included."""
     return {path.relative_to(folder).as_posix(): file_hash(path) for path in folder.rglob("*.safetensors")}

@@ -137,7 +137,7 @@ class OpenRun(Run):
     def close(self) -> None:
         """Release the lock without changing the status; a folder in which nothing was written goes with it.
 
-        So does the checkpoint of a finished run, if its process ended before it was gone.
+        So does the checkpoint of a finished run, if Ctrl-C or a kill came before it was gone.
         """
         try:
             if self.status == "finished":
@@ -249,10 +249,7 @@ class OpenRun(Run):
             handle.writelines(_line(row) for row in rows)
 
     def _remove_checkpoint(self) -> None:
-        try:
-            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-        finally:  # Ctrl-C may have cut it short
-            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
 
 
 class FollowedRun(OpenRun):
